@@ -1,0 +1,144 @@
+"""Commands: orders in the imperative. The kernel decides them, the runtime carries them out.
+
+A command says everything the runtime needs; what comes of it returns as events of the same turn.
+``DURABLE`` commands are carried out only after their journal entry is on disk.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from antiphon.kernel.events import Passage
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all commands."""
+
+
+class SetLanguage(Command, frozen=True, tag=True):
+    """From the next utterance on the transcriber is hinted at this language, and the voice follows."""
+
+    language: str
+
+
+class FinishUtterance(Command, frozen=True, tag=True):
+    """The caller's utterance is over: the transcriber owes a final."""
+
+    utterance: int
+
+
+class Classify(Command, frozen=True, tag=True):
+    turn: int
+    text: str
+    language: str
+
+
+class Retrieve(Command, frozen=True, tag=True):
+    turn: int
+    text: str
+    language: str
+
+
+class StartReply(Command, frozen=True, tag=True):
+    """Generate an answer and speak it. ``said`` is what the caller already heard or will hear of this turn.
+
+    ``tier``: ``full``, then ``fallback`` (the next provider), then ``degraded`` (an answer made of the
+    passages alone, by no model).
+    """
+
+    turn: int
+    attempt: int
+    text: str
+    language: str
+    intent: str = ""
+    passages: tuple[Passage, ...] = ()
+    tier: str = "full"
+    said: str = ""
+
+
+class Say(Command, frozen=True, tag=True):
+    """Speak a prepared phrase: greeting, filler, still_there, please_repeat, use_keypad, apology, resumed, goodbye."""
+
+    turn: int
+    attempt: int
+    phrase: str
+    language: str
+
+
+class CancelReply(Command, frozen=True, tag=True):
+    """Stop generating and playing this turn; answer with ``PlayoutStopped``."""
+
+    turn: int
+
+
+class AbandonAttempt(Command, frozen=True, tag=True):
+    """Stop generating this attempt and drop what of it has not begun to play. No answer is owed."""
+
+    turn: int
+    attempt: int
+
+
+class PausePlayout(Command, frozen=True, tag=True):
+    """Silence now; what was not heard is kept."""
+
+    turn: int
+
+
+class ResumePlayout(Command, frozen=True, tag=True):
+    turn: int
+
+
+class RunEffect(Command, frozen=True, tag=True):
+    """Act on the world, exactly once per ``key``."""
+
+    key: str
+    name: str
+    kind: str
+    arguments: str
+
+
+class TransferCall(Command, frozen=True, tag=True):
+    """Hand the caller to a person. ``target`` comes from the policy."""
+
+    key: str
+    target: str
+
+
+class HangUp(Command, frozen=True, tag=True):
+    """End the call at the line."""
+
+    key: str
+    reason: str
+
+
+class CloseSession(Command, frozen=True, tag=True):
+    """Release everything and answer with ``SessionClosed``."""
+
+    reason: str
+
+
+AnyCommand = (
+    SetLanguage
+    | FinishUtterance
+    | Classify
+    | Retrieve
+    | StartReply
+    | Say
+    | CancelReply
+    | AbandonAttempt
+    | PausePlayout
+    | ResumePlayout
+    | RunEffect
+    | TransferCall
+    | HangUp
+    | CloseSession
+)
+
+DURABLE: tuple[type, ...] = (TransferCall, HangUp)
+"""Commands that wait for their entry; ``RunEffect`` joins them unless it only reads (see ``is_durable``)."""
+
+
+def is_durable(command: AnyCommand) -> bool:
+    if isinstance(command, RunEffect):
+        return command.kind != "read"
+    return isinstance(command, DURABLE)
