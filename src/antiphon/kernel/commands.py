@@ -57,12 +57,16 @@ class StartReply(Command, frozen=True, tag=True):
 
 
 class Say(Command, frozen=True, tag=True):
-    """Speak a prepared phrase: greeting, filler, still_there, please_repeat, use_keypad, apology, resumed, goodbye."""
+    """Speak a prepared phrase: greeting, filler, still_there, please_repeat, use_keypad, apology, resumed, goodbye.
+
+    ``last``: nothing follows it in this turn; report ``ReplyGenerated`` once it is in playout.
+    """
 
     turn: int
     attempt: int
     phrase: str
     language: str
+    last: bool = True
 
 
 class CancelReply(Command, frozen=True, tag=True):

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from antiphon.kernel.events import Entry, Passage
+from antiphon.kernel.history import Message
 
 # -- hearing ------------------------------------------------------------------------------------
 
@@ -57,15 +58,6 @@ class Transcriber(Protocol):
 
 
 # -- understanding ------------------------------------------------------------------------------
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True):
-    """One line of a conversation's history. ``role``: user or assistant."""
-
-    role: str
-    content: str
-    language: str = ""
-    turn: int = 0
 
 
 class Intent(msgspec.Struct, frozen=True):

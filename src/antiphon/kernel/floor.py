@@ -1,0 +1,211 @@
+"""The floor: who may speak. One table for every application; this file is the whole of it.
+
+``IDLE -> LISTENING -> THINKING -> SPEAKING -> INTERRUPT`` (B5). IDLE: nobody is on the line. LISTENING:
+the floor is the caller's. THINKING: the turn is the agent's and nothing is heard yet, or not any more.
+SPEAKING: the caller hears the agent. INTERRUPT: the caller made a sound meanwhile; playback is paused
+until it is decided whose floor it is.
+
+The ladder of a turn, each rung audible: filler, next provider, an answer by no model, apology,
+transfer or goodbye. It is the ``_LADDER`` rules below; every wait of every state leads into it.
+"""
+
+from __future__ import annotations
+
+from antiphon.kernel import floor_actions as caller
+from antiphon.kernel import reply_actions as agent
+from antiphon.kernel.chart import ANY, Chart, Rule, StateSpec
+from antiphon.kernel.state import Floor
+from antiphon.kernel.step import Step
+
+R = Rule[Step]
+IDLE, LISTENING, THINKING, SPEAKING, INTERRUPT = (str(state) for state in Floor)
+
+STATES = {
+    IDLE: StateSpec(("ttl", "closing"), rest=True, doc="Nobody is on the line."),
+    LISTENING: StateSpec(("silence", "utterance", "endpoint", "final", "digits"), doc="The floor is the caller's."),
+    THINKING: StateSpec(("understand", "filler", "reply"), doc="The agent's turn, nothing is heard."),
+    SPEAKING: StateSpec(("watchdog", "reply"), doc="The caller hears the agent."),
+    INTERRUPT: StateSpec(("interrupt",), doc="Paused: whose floor is it?"),
+}
+
+# -- rules that several places share ------------------------------------------------------------
+
+_LADDER = (
+    R((agent.abandon_attempt, agent.start_reply), None, agent.has_next_tier),
+    R((agent.abandon_attempt, agent.apologise), None, agent.is_answer),
+    R((caller.cancel_reply, agent.note_speechless, caller.hang_up), IDLE, agent.is_last_word),
+    R((caller.cancel_reply, caller.listen), LISTENING),
+)
+_TURN_ENDS = (
+    R((caller.forget_final, caller.ask_again), THINKING, caller.is_noise),
+    R((caller.forget_final, caller.begin_turn), THINKING, caller.is_noise_after_words),
+    R((caller.note_final, caller.listen), None, caller.is_caller_going_on),
+    R((caller.forget_final, caller.ask_again), THINKING, caller.was_speech_unclear),
+    R((caller.forget_final, caller.listen), None, caller.is_final_blank),
+    R((caller.note_final, caller.begin_turn), THINKING),
+)
+_RESUMES = (
+    R((agent.resume, agent.abandon_attempt, agent.start_reply), THINKING, agent.is_failed_with_next_tier),
+    R((agent.resume, agent.abandon_attempt, agent.apologise), THINKING, agent.is_failed_answer),
+    R((agent.resume, agent.start_reply_if_due), SPEAKING, agent.is_audible),
+    R((agent.resume, agent.start_reply_if_due), THINKING),
+)
+_BARGE_IN = R((caller.cancel_reply, caller.listen), LISTENING)
+_FINISHED = (
+    R((agent.finish_reply, caller.hang_up), IDLE, agent.ends_call),
+    R((agent.finish_reply, caller.transfer), IDLE, agent.is_given_up_to_person),
+    R((agent.finish_reply, agent.say_goodbye), THINKING, agent.is_given_up),
+    R((agent.finish_reply, caller.listen), LISTENING),
+)
+_KEY = R((caller.cancel_reply, caller.note_digit, caller.listen), LISTENING)
+_TYPED = (
+    R((), None, caller.is_text_blank),
+    R((caller.cancel_reply, caller.typed_to_pieces, caller.begin_turn), THINKING),
+)
+_GENERATED = (
+    R((agent.note_generated, agent.abandon_attempt, agent.start_reply), None, agent.is_empty_with_next_tier),
+    R((agent.note_generated, agent.abandon_attempt, agent.apologise), None, agent.is_empty_answer),
+    R((agent.note_generated,)),
+)
+
+_listening: dict[tuple[str, str], tuple[R, ...]] = {
+    (LISTENING, "SpeechStarted"): (R((caller.caller_starts, caller.listen)),),
+    (LISTENING, "SpeechStopped"): (R((caller.caller_stops, caller.listen)),),
+    (LISTENING, "TranscriptPartial"): (R((caller.note_partial, caller.adjust_endpoint)),),
+    (LISTENING, "TranscriptFinal"): _TURN_ENDS,
+    (LISTENING, "TranscriptionFailed"): _TURN_ENDS,
+    (LISTENING, "DeadlineReached:final"): _TURN_ENDS,
+    (LISTENING, "DeadlineReached:endpoint"): (
+        R((caller.begin_turn,), THINKING, caller.is_all_said),
+        R((caller.finish_utterance,)),
+    ),
+    (LISTENING, "DeadlineReached:utterance"): (R((caller.finish_utterance, caller.listen_longer)),),
+    (LISTENING, "DeadlineReached:silence"): (R((caller.ask_whether_there,), THINKING),),
+    (LISTENING, "DigitPressed"): (
+        R((caller.note_digit, caller.digits_to_pieces, caller.begin_turn), THINKING, caller.is_hash),
+        R((caller.note_digit, caller.listen)),
+    ),
+    (LISTENING, "DeadlineReached:digits"): (R((caller.digits_to_pieces, caller.begin_turn), THINKING),),
+    (LISTENING, "TextTyped"): (
+        R((), None, caller.is_text_blank),
+        R((caller.typed_to_pieces, caller.begin_turn), THINKING),
+    ),
+}
+
+_thinking: dict[tuple[str, str], tuple[R, ...]] = {
+    (THINKING, "IntentReady"): (
+        R((agent.note_intent, agent.start_reply), None, agent.are_passages_known),
+        R((agent.note_intent,)),
+    ),
+    (THINKING, "PassagesReady"): (
+        R((agent.note_passages, agent.start_reply), None, agent.is_intent_known),
+        R((agent.note_passages,)),
+    ),
+    (THINKING, "StageFailed"): (
+        R((agent.note_unavailable, agent.start_reply), None, agent.is_last_unknown),
+        R((agent.note_unavailable,), None, agent.is_understanding),
+        *_LADDER,
+    ),
+    (THINKING, "DeadlineReached:understand"): (R((agent.start_reply,)),),
+    (THINKING, "DeadlineReached:filler"): (R((agent.say_filler,), None, agent.may_fill), R()),
+    (THINKING, "DeadlineReached:reply"): _LADDER,
+    (THINKING, "SegmentReady"): (R((agent.note_segment,)),),
+    (THINKING, "SegmentStarted"): (R((agent.note_started,), SPEAKING),),
+    (THINKING, "SegmentPlayed"): (R((agent.note_played,)),),
+    (THINKING, "ReplyGenerated"): _GENERATED,
+    (THINKING, "PlayoutFinished"): _FINISHED,
+    (THINKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
+    (THINKING, "SpeechStopped"): (R((caller.caller_stops,)),),
+    (THINKING, "DigitPressed"): (_KEY,),
+    (THINKING, "TextTyped"): _TYPED,
+}
+
+_speaking: dict[tuple[str, str], tuple[R, ...]] = {
+    (SPEAKING, "SegmentReady"): (R((agent.note_segment,)),),
+    (SPEAKING, "SegmentStarted"): (R((agent.note_started,)),),
+    (SPEAKING, "SegmentPlayed"): (R((agent.note_played,)),),
+    (SPEAKING, "ReplyGenerated"): _GENERATED,
+    (SPEAKING, "StageFailed"): _LADDER,
+    (SPEAKING, "DeadlineReached:reply"): _LADDER,
+    (SPEAKING, "PlayoutStarved"): (R((agent.await_more,), THINKING),),
+    (SPEAKING, "PlayoutFinished"): _FINISHED,
+    (SPEAKING, "DeadlineReached:watchdog"): (R((caller.cancel_reply, agent.say_apology), THINKING),),
+    (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
+    (SPEAKING, "SpeechStopped"): (R((caller.caller_stops,)),),
+    # Words that the transcriber found only after playback had gone on still take the floor.
+    (SPEAKING, "TranscriptPartial"): (
+        R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.note_partial,)),
+    ),
+    (SPEAKING, "TranscriptFinal"): (
+        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.forget_final,)),
+    ),
+    (SPEAKING, "TranscriptionFailed"): (R((caller.forget_final,)),),
+    (SPEAKING, "DigitPressed"): (_KEY,),
+    (SPEAKING, "TextTyped"): _TYPED,
+}
+
+_interrupt: dict[tuple[str, str], tuple[R, ...]] = {
+    (INTERRUPT, "SpeechStarted"): (R((caller.caller_starts,)),),
+    (INTERRUPT, "SpeechStopped"): (R((caller.caller_stops, caller.finish_utterance, agent.await_words)),),
+    (INTERRUPT, "TranscriptPartial"): (
+        R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.note_partial,)),
+    ),
+    (INTERRUPT, "TranscriptFinal"): (
+        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.forget_final,), None, agent.is_caller_speaking),
+        *(R((caller.forget_final, *rule.actions), rule.target, rule.guard) for rule in _RESUMES),
+    ),
+    (INTERRUPT, "TranscriptionFailed"): (
+        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.forget_final,)),
+    ),
+    (INTERRUPT, "DeadlineReached:interrupt"): (
+        R((agent.listen_on,), None, agent.may_be_noise),
+        R(_BARGE_IN.actions, LISTENING, agent.is_caller_speaking),
+        *_RESUMES,
+    ),
+    (INTERRUPT, "IntentReady"): (R((agent.note_intent,)),),
+    (INTERRUPT, "PassagesReady"): (R((agent.note_passages,)),),
+    (INTERRUPT, "StageFailed"): (
+        R((agent.note_unavailable,), None, agent.is_understanding),
+        R((agent.note_failed,)),
+    ),
+    (INTERRUPT, "SegmentReady"): (R((agent.note_segment,)),),
+    (INTERRUPT, "SegmentStarted"): (R((agent.note_begun,)),),
+    (INTERRUPT, "SegmentPlayed"): (R((agent.note_played,)),),
+    (INTERRUPT, "ReplyGenerated"): (R((agent.note_generated,)),),
+    (INTERRUPT, "PlayoutFinished"): (R((agent.finish_reply, caller.listen), LISTENING),),
+    (INTERRUPT, "DigitPressed"): (_KEY,),
+    (INTERRUPT, "TextTyped"): _TYPED,
+}
+
+_session: dict[tuple[str, str], tuple[R, ...]] = {
+    (IDLE, "SessionStarted"): (
+        R((caller.start_session, caller.greet), THINKING, caller.wants_greeting),
+        R((caller.start_session, caller.listen), LISTENING),
+    ),
+    (IDLE, "DeadlineReached:ttl"): (R((caller.close,)),),
+    (IDLE, "DeadlineReached:closing"): (R((caller.close,)),),
+    (ANY, "LineAttached"): (R((caller.attach,), THINKING, caller.is_attachable),),
+    (ANY, "LineDropped"): (
+        R((caller.close,), IDLE, caller.is_ending),
+        R((caller.detach,), IDLE),
+    ),
+    (ANY, "CallerHungUp"): (R((caller.close,), IDLE),),
+    (ANY, "PlayoutStopped"): (R((caller.book_stopped,)),),
+    (ANY, "SessionClosed"): (R((caller.mark_closed,), IDLE),),
+    (ANY, "EffectRequested"): (R((agent.run_effect,), None, agent.is_effect_new),),
+    (ANY, "EffectSucceeded"): (R((agent.settle_effect,)),),
+    (ANY, "EffectFailed"): (R((agent.settle_effect,)),),
+    (ANY, "CommandLost"): (R((agent.settle_effect,)),),
+}
+
+FLOOR: Chart[Step] = Chart(
+    name="floor",
+    initial=IDLE,
+    states=STATES,
+    table={**_listening, **_thinking, **_speaking, **_interrupt, **_session},
+)

@@ -1,0 +1,369 @@
+"""What the floor does: the actions and guards that ``floor.py`` puts into its table.
+
+Caller's side first, then the turn's work, then speech, then interruption, then the end. An action
+changes the state and emits commands; which state comes next stands in the table alone.
+"""
+
+from __future__ import annotations
+
+from antiphon.kernel import endpointing, history
+from antiphon.kernel.commands import (
+    CancelReply,
+    Classify,
+    CloseSession,
+    FinishUtterance,
+    HangUp,
+    Retrieve,
+    TransferCall,
+)
+from antiphon.kernel.events import (
+    CallerHungUp,
+    DigitPressed,
+    LineAttached,
+    LineDropped,
+    PlayoutStopped,
+    SessionStarted,
+    SpeechStarted,
+    SpeechStopped,
+    TextTyped,
+    TranscriptFinal,
+    TranscriptPartial,
+)
+from antiphon.kernel.history import Message
+from antiphon.kernel.interruption import Words, weigh
+from antiphon.kernel.reply_actions import interrupted_to_pieces, say, say_lead
+from antiphon.kernel.state import Caller, Phase, Reply
+from antiphon.kernel.step import Step
+
+MAX_DIGITS = 32
+
+# -- listening ----------------------------------------------------------------------------------
+
+
+def listen(step: Step) -> None:
+    """The floor is the caller's: set the deadline that fits what they are doing."""
+    state = step.state
+    state.reply = None
+    if state.caller is Caller.SPEAKING:
+        step.arm_if_idle("utterance", step.policy.utterance_ms)
+    elif state.digits:
+        step.arm("digits", step.policy.digits_ms)
+    elif state.pieces or state.spoken:
+        arm_endpoint(step)
+    else:
+        step.arm("silence", step.policy.silence_ms)
+    if state.awaited:
+        step.arm_if_idle("final", step.policy.final_ms)
+
+
+def arm_endpoint(step: Step) -> None:
+    """The silence still missing, measured from where the gate found the speech's end."""
+    state = step.state
+    text = " ".join([*state.pieces, state.partial])
+    wanted = endpointing.silence_needed(text, state.language, step.policy)
+    step.arm("endpoint", wanted - (step.now - state.quiet_at))
+
+
+def caller_starts(step: Step) -> None:
+    step.happened(SpeechStarted)
+    state = step.state
+    state.caller = Caller.SPEAKING
+    state.speech_at = step.now
+    state.spoken = True
+    step.disarm("silence", "endpoint", "digits")
+
+
+def caller_stops(step: Step) -> None:
+    event = step.happened(SpeechStopped)
+    state = step.state
+    state.caller = Caller.SILENT
+    state.quiet_at = step.now - event.hangover_ms
+    step.disarm("utterance")
+
+
+def note_partial(step: Step) -> None:
+    step.state.partial = step.happened(TranscriptPartial).text
+    step.state.spoken = True
+
+
+def adjust_endpoint(step: Step) -> None:
+    """A partial that came after the speech's end may make it sound complete, or not."""
+    if "endpoint" in step.state.deadlines:
+        arm_endpoint(step)
+
+
+def finish_utterance(step: Step) -> None:
+    """Asks the transcriber for its last word; what is heard from now on is another utterance."""
+    state = step.state
+    if state.awaited and weigh(state.last_partial, state.language, step.policy) is Words.SPEECH:
+        state.pieces.append(state.last_partial)  # its final is late: the caller has gone on meanwhile
+    step.emit(FinishUtterance(state.utterance))
+    state.awaited = state.utterance
+    state.utterance += 1
+    state.last_partial, state.partial = state.partial, ""
+    state.spoken = state.caller is Caller.SPEAKING
+    step.arm("final", step.policy.final_ms)
+
+
+def note_final(step: Step) -> None:
+    """Keeps what was said; an utterance whose final failed counts as its last partial."""
+    text = final_text(step)
+    if text:
+        step.state.pieces.append(text)
+    forget_final(step)
+
+
+def final_text(step: Step) -> str:
+    text = step.event.text if isinstance(step.event, TranscriptFinal) else step.state.last_partial
+    return text.strip()
+
+
+def listen_longer(step: Step) -> None:
+    """The utterance was taken in pieces; the next piece has its own limit."""
+    step.arm("utterance", step.policy.utterance_ms)
+
+
+def forget_final(step: Step) -> None:
+    step.state.awaited = 0
+    step.state.last_partial = ""
+    step.disarm("final")
+
+
+def note_digit(step: Step) -> None:
+    state = step.state
+    digit = step.happened(DigitPressed).digit
+    if digit != "#" and len(state.digits) < MAX_DIGITS:
+        state.digits += digit
+    step.disarm("silence", "endpoint")
+
+
+def digits_to_pieces(step: Step) -> None:
+    if step.state.digits:
+        step.state.pieces = [step.state.digits]
+    step.state.digits = ""
+
+
+def typed_to_pieces(step: Step) -> None:
+    step.state.pieces.append(step.happened(TextTyped).text.strip())
+
+
+def ask_whether_there(step: Step) -> None:
+    step.state.silences += 1
+    if step.state.silences > step.policy.silence_prompts:
+        say(step, "goodbye", ends_call=True)
+    else:
+        say(step, "still_there")
+
+
+def ask_again(step: Step) -> None:
+    """Nothing was understood: ask for it again, then for the keypad, then give up."""
+    state = step.state
+    state.blanks += 1
+    if state.blanks <= step.policy.blank_prompts:
+        say(step, "please_repeat")
+    elif state.blanks <= step.policy.blank_prompts + 2:
+        say(step, "use_keypad")
+    else:
+        say(step, "goodbye", ends_call=True)
+
+
+# guards
+
+
+def is_final_blank(step: Step) -> bool:
+    """No text in this final (or in the partial that stands for it) nor in the pieces before it."""
+    return not final_text(step) and not step.state.pieces
+
+
+def is_caller_going_on(step: Step) -> bool:
+    return step.state.caller is Caller.SPEAKING or step.state.spoken
+
+
+def is_noise(step: Step) -> bool:
+    """The gate has been open for a whole utterance and nothing in it was a word."""
+    return is_gate_stuck(step) and is_final_blank(step)
+
+
+def is_noise_after_words(step: Step) -> bool:
+    """The caller was done; the gate is held open by something that is not them."""
+    return is_gate_stuck(step) and not is_final_blank(step) and not final_text(step)
+
+
+def is_gate_stuck(step: Step) -> bool:
+    state = step.state
+    return state.caller is Caller.SPEAKING and step.now - state.speech_at >= step.policy.utterance_ms
+
+
+def was_speech_unclear(step: Step) -> bool:
+    """Somebody spoke long enough to have said something, and nothing of it was understood."""
+    state = step.state
+    if not is_final_blank(step) or is_caller_going_on(step):
+        return False
+    return state.quiet_at - state.speech_at >= step.policy.blank_speech_ms
+
+
+def is_all_said(step: Step) -> bool:
+    state = step.state
+    return bool(state.pieces) and not state.spoken and not state.awaited
+
+
+def is_hash(step: Step) -> bool:
+    return step.happened(DigitPressed).digit == "#" and bool(step.state.digits)
+
+
+def is_text_blank(step: Step) -> bool:
+    return not step.happened(TextTyped).text.strip()
+
+
+# -- a turn -------------------------------------------------------------------------------------
+
+
+def begin_turn(step: Step) -> None:
+    """The caller's turn is confirmed: understand it, intent and retrieval side by side."""
+    state, policy = step.state, step.policy
+    question = " ".join(state.pieces)
+    state.pieces, state.partial, state.digits = [], "", ""
+    state.turn += 1
+    state.silences = state.blanks = 0
+    state.intent = state.passages = None
+    state.reply = Reply(turn=state.turn, question=question)
+    history.add(state.history, Message("user", question, state.language, state.turn), policy.history_turns)
+    step.disarm("silence", "endpoint", "digits", "utterance", "final")
+    step.emit(Classify(state.turn, question, state.language))
+    step.emit(Retrieve(state.turn, question, state.language))
+    step.arm("understand", policy.understand_ms)
+    step.arm("filler", policy.filler_ms)
+    step.arm("reply", policy.reply_ms)
+
+
+# -- the session's ends -------------------------------------------------------------------------
+
+
+def start_session(step: Step) -> None:
+    event = step.happened(SessionStarted)
+    state = step.state
+    state.session, state.transport, state.language = event.session, event.transport, event.language
+    state.phase = Phase.LIVE
+    state.epoch = 1
+
+
+def greet(step: Step) -> None:
+    say(step, "greeting")
+
+
+def wants_greeting(step: Step) -> bool:
+    return step.policy.greeting
+
+
+def is_attachable(step: Step) -> bool:
+    return step.state.phase in (Phase.LIVE, Phase.DETACHED)
+
+
+def is_ending(step: Step) -> bool:
+    return step.state.phase is Phase.ENDING
+
+
+def stop_everything(step: Step) -> None:
+    """Nobody is on the line: stop speaking, keep what was heard, forget what was not finished."""
+    state = step.state
+    if state.reply is not None:
+        cancel_reply(step)
+    forget_final(step)
+    state.caller = Caller.SILENT
+    state.spoken = False
+    state.partial = state.digits = ""
+    step.disarm(*list(state.deadlines))
+
+
+def cancel_reply(step: Step) -> None:
+    """Stops the live reply; what was heard of it comes back as ``PlayoutStopped``."""
+    state = step.state
+    if state.closing is not None:
+        book_unreported(step)
+    state.closing = step.reply
+    state.reply = None
+    step.emit(CancelReply(state.closing.turn))
+
+
+def book_unreported(step: Step) -> None:
+    """A cancelled reply whose end was never reported counts as heard as far as segments were played."""
+    state = step.state
+    if state.closing is not None:
+        closing, state.closing = state.closing, None
+        interrupted_to_pieces(step, closing, history.played_text(closing.segments))
+
+
+def book_stopped(step: Step) -> None:
+    """History becomes what was heard."""
+    event = step.happened(PlayoutStopped)
+    state = step.state
+    if state.closing is not None:
+        closing, state.closing = state.closing, None
+        heard = history.heard_text(closing.segments, event.segment, event.heard_chars)
+        interrupted_to_pieces(step, closing, heard)
+
+
+def detach(step: Step) -> None:
+    step.happened(LineDropped)
+    stop_everything(step)
+    step.state.phase = Phase.DETACHED
+    step.arm("ttl", step.policy.ttl_ms)
+
+
+def attach(step: Step) -> None:
+    """The caller is back, on another line or after the death of a process: go on with the same history.
+
+    A question that was never answered is answered now; otherwise they are asked to go on.
+    """
+    event = step.happened(LineAttached)
+    state = step.state
+    if state.reply is not None:
+        cancel_reply(step)
+    book_unreported(step)
+    forget_final(step)
+    step.disarm(*list(state.deadlines))
+    state.phase, state.transport, state.epoch = Phase.LIVE, event.transport, event.epoch
+    state.caller, state.partial, state.digits, state.spoken = Caller.SILENT, "", "", False
+    state.utterance += 1
+    if state.pieces:
+        begin_turn(step)
+        say_lead(step, "resumed")
+    else:
+        say(step, "resumed")
+
+
+def hang_up(step: Step) -> None:
+    state = step.state
+    state.phase = Phase.ENDING
+    state.end_reason = state.end_reason or "agent"
+    step.disarm(*list(state.deadlines))
+    step.emit(HangUp(f"{state.session}:hangup:{state.turn}", state.end_reason))
+    step.arm("closing", step.policy.closing_ms)
+
+
+def transfer(step: Step) -> None:
+    state = step.state
+    state.phase = Phase.ENDING
+    state.end_reason = "transferred"
+    step.disarm(*list(state.deadlines))
+    step.emit(TransferCall(f"{state.session}:transfer:{state.turn}", step.policy.transfer_target))
+    step.arm("closing", step.policy.closing_ms)
+
+
+def close(step: Step) -> None:
+    """Releases the session; the reason is the first one there was."""
+    state = step.state
+    if not state.end_reason:
+        if isinstance(step.event, CallerHungUp):
+            state.end_reason = step.event.reason or "caller"
+        else:
+            state.end_reason = "expired" if state.phase is Phase.DETACHED else "closed"
+    stop_everything(step)
+    state.phase = Phase.ENDED
+    step.emit(CloseSession(state.end_reason))
+
+
+def mark_closed(step: Step) -> None:
+    book_unreported(step)
+    step.state.phase = Phase.CLOSED
+    step.disarm(*list(step.state.deadlines))

@@ -1,0 +1,69 @@
+"""History is what was heard. The rule of cutting an interrupted reply lives here, and the window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a conversation's history. ``role``: user or assistant."""
+
+    role: str
+    content: str
+    language: str = ""
+    turn: int = 0
+
+
+class Segment(msgspec.Struct, array_like=True):
+    """A piece of speech. ``status``: ready, started, played. ``kind``: reply, or a phrase's name."""
+
+    number: int
+    text: str
+    kind: str = "reply"
+    status: str = "ready"
+    attempt: int = 1
+    language: str = ""
+
+
+def heard_text(segments: Sequence[Segment], stopped_in: int, heard_chars: int) -> str:
+    """What was heard when playout stopped ``heard_chars`` characters into segment ``stopped_in``.
+
+    ``segments`` stand in the order of play. Others that were begun were heard whole, those that
+    were not begun not at all; -1: nothing was heard.
+    """
+    parts: list[str] = []
+    for segment in segments if stopped_in >= 0 else ():
+        if segment.number == stopped_in:
+            parts.append(whole_words(segment.text, heard_chars))
+        elif segment.status != "ready":
+            parts.append(segment.text.strip())
+    return " ".join(part for part in parts if part)
+
+
+def whole_words(text: str, chars: int) -> str:
+    """The first ``chars`` characters of a text, without a word that was broken off."""
+    if chars >= len(text):
+        return text.strip()
+    head = text[: max(chars, 0)]
+    if head and not head[-1].isspace() and not text[len(head)].isspace():
+        cut = max(head.rfind(" "), head.rfind("\n"))
+        head = head[: cut + 1] if cut >= 0 else ""
+    return head.strip()
+
+
+def played_text(segments: Sequence[Segment]) -> str:
+    return " ".join(segment.text.strip() for segment in segments if segment.status == "played")
+
+
+def add(history: list[Message], message: Message, turns: int) -> None:
+    """Adds in turn order (a reply's end can be reported after the next question) and keeps ``turns`` turns."""
+    at = len(history)
+    while at and history[at - 1].turn > message.turn:
+        at -= 1
+    history.insert(at, message)
+    recent = sorted({entry.turn for entry in history})[-turns:] if turns else []
+    oldest = recent[0] if recent else message.turn
+    while history and history[0].turn < oldest:
+        del history[0]

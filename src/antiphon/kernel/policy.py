@@ -1,0 +1,104 @@
+"""The policy: every number and word list the kernel decides by. It is part of the journal's first entry.
+
+All times are milliseconds. Waits that the caller hears as silence are kept near one second, the
+longest pause that people take for a thinking pause rather than for a broken line.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How a session behaves. Unknown word lists are empty: then every word interrupts and none is unfinished."""
+
+    greeting: bool = True
+    """Speak first, or wait for the caller."""
+
+    # -- endpointing: how long the caller may be silent before their turn is over
+    endpoint_ms: int = 420
+    """Silence after something that sounds complete."""
+    endpoint_unfinished_ms: int = 900
+    """Silence after "and", "because", a trailing comma ..."""
+    utterance_ms: int = 20_000
+    """A longer utterance is taken in pieces; a line that is only noisy must not listen for ever."""
+    digits_ms: int = 1_800
+    """Pause after the last key before the digits count as an answer."""
+
+    # -- the stages of a turn
+    final_ms: int = 1_200
+    """The transcriber's time for its final; then the last partial counts."""
+    understand_ms: int = 120
+    """Intent and retrieval run side by side; the later one is left behind."""
+    filler_ms: int = 900
+    """First sound of a turn: later than this, a filler is spoken."""
+    fillers: int = 3
+    """Fillers in one turn at most."""
+    reply_ms: int = 4_000
+    """One attempt's time to be heard; then the next tier tries."""
+    stall_ms: int = 1_100
+    """How long a reply that broke off may stay dry."""
+    phrase_ms: int = 1_500
+    """A prepared phrase's time to be heard."""
+
+    # -- interruption: silence first, decide later
+    interrupt_ms: int = 700
+    """No words by then and the caller is quiet: it was a cough, go on."""
+    interrupt_speech_ms: int = 1_500
+    """The caller has talked this long: it is their floor, whatever the transcriber says."""
+    interrupt_words: int = 1
+    """Words that are no backchannel and confirm a barge-in."""
+
+    # -- silence and giving up
+    silence_ms: int = 9_000
+    """The caller says nothing: ask whether they are there."""
+    silence_prompts: int = 2
+    """Then say goodbye."""
+    blank_speech_ms: int = 350
+    """Speech shorter than this that transcribes to nothing was a noise, not an answer."""
+    blank_prompts: int = 2
+    """"Please repeat" this often, then point to the keypad."""
+    failed_turns: int = 2
+    """Turns in a row that ended in an apology; then transfer or goodbye."""
+    transfer_target: str = ""
+    """Where to send a caller who cannot be helped; empty: say goodbye instead."""
+    closing_ms: int = 3_000
+    """From hanging up to releasing the session even if the line says nothing."""
+    ttl_ms: int = 3_600_000
+    """How long a session without a line waits for its caller (B21)."""
+    chars_per_second: int = 6
+    """The slowest plausible speech: a segment that takes longer has lost its line."""
+    max_failures: int = 3
+    """Steps that may raise before the session ends itself."""
+    history_turns: int = 10
+    """What is remembered (A32, X31)."""
+
+    # -- words, per language
+    backchannels: dict[str, tuple[str, ...]] = {}
+    """Words and short phrases that never interrupt ("mm-hm", "haan")."""
+    unfinished: dict[str, tuple[str, ...]] = {}
+    """Words after which nobody is done ("and", "lekin")."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+                raise ValueError(f"policy.{name} must not be negative, it is {value}")
+        if self.filler_ms >= self.reply_ms:
+            raise ValueError("policy.filler_ms must be less than policy.reply_ms: a filler covers the wait for a reply")
+        if self.interrupt_ms > self.interrupt_speech_ms:
+            raise ValueError("policy.interrupt_ms must not exceed policy.interrupt_speech_ms")
+        if not 0 < self.chars_per_second <= 40:
+            raise ValueError("policy.chars_per_second must be within 1..40")
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Policy)
+
+
+def encode_policy(policy: Policy) -> bytes:
+    return _encoder.encode(policy)
+
+
+def decode_policy(data: bytes) -> Policy:
+    return _decoder.decode(data)

@@ -1,0 +1,377 @@
+"""What the floor does with a reply: starting it, the ladder when it fails, and what was heard of it."""
+
+from __future__ import annotations
+
+from antiphon.kernel import history
+from antiphon.kernel.commands import AbandonAttempt, PausePlayout, ResumePlayout, RunEffect, Say, StartReply
+from antiphon.kernel.effects import MAX_EFFECTS, Effect, EffectKind, EffectStatus, settle
+from antiphon.kernel.events import (
+    CommandLost,
+    EffectFailed,
+    EffectRequested,
+    EffectSucceeded,
+    IntentReady,
+    PassagesReady,
+    ReplyGenerated,
+    SegmentPlayed,
+    SegmentReady,
+    SegmentStarted,
+    StageFailed,
+    TranscriptFinal,
+    TranscriptPartial,
+)
+from antiphon.kernel.history import Message, Segment
+from antiphon.kernel.interruption import Words, weigh
+from antiphon.kernel.state import ANSWER, TIERS, Caller, Phase, Reply
+from antiphon.kernel.step import Step
+
+LEADS = ("filler", "resumed")
+"""Phrases that come before an answer and are none."""
+
+LAST_WORDS = ("apology", "goodbye")
+"""Phrases after whose failure nothing audible is left to try."""
+
+# -- speaking a phrase --------------------------------------------------------------------------
+
+
+def say(step: Step, phrase: str, *, ends_call: bool = False) -> None:
+    """A prepared phrase as a turn of its own."""
+    state = step.state
+    state.turn += 1
+    state.reply = Reply(turn=state.turn, purpose=phrase, attempt=1, ends_call=ends_call)
+    step.disarm(*list(state.deadlines))
+    step.emit(Say(state.turn, 1, phrase, state.language))
+    step.arm("reply", step.policy.phrase_ms)
+
+
+def say_lead(step: Step, phrase: str) -> None:
+    """A prepared phrase before the answer of the live turn."""
+    reply = step.reply
+    step.emit(Say(reply.turn, reply.attempt, phrase, step.state.language, last=False))
+
+
+def say_filler(step: Step) -> None:
+    step.reply.fillers += 1
+    say_lead(step, "filler")
+
+
+def may_fill(step: Step) -> bool:
+    return step.reply.purpose == ANSWER and step.reply.fillers < step.policy.fillers
+
+
+# -- understanding ------------------------------------------------------------------------------
+
+
+def note_intent(step: Step) -> None:
+    step.state.intent = step.event.intent if isinstance(step.event, IntentReady) else ""
+
+
+def note_passages(step: Step) -> None:
+    step.state.passages = step.event.passages if isinstance(step.event, PassagesReady) else ()
+
+
+def note_unavailable(step: Step) -> None:
+    """An optional stage failed: the answer goes on without it."""
+    if step.happened(StageFailed).stage == "intent":
+        note_intent(step)
+    else:
+        note_passages(step)
+
+
+def are_passages_known(step: Step) -> bool:
+    return step.state.passages is not None
+
+
+def is_intent_known(step: Step) -> bool:
+    return step.state.intent is not None
+
+
+def is_last_unknown(step: Step) -> bool:
+    """The stage that failed was the only one still awaited."""
+    if not is_understanding(step):
+        return False
+    return are_passages_known(step) if step.happened(StageFailed).stage == "intent" else is_intent_known(step)
+
+
+def is_understanding(step: Step) -> bool:
+    return isinstance(step.event, StageFailed) and step.event.stage in ("intent", "retrieval")
+
+
+# -- the reply and its ladder -------------------------------------------------------------------
+
+
+def start_reply(step: Step) -> None:
+    """The next attempt, on the next tier, going on from what will be heard of the one before."""
+    state, reply = step.state, step.reply
+    reply.attempt += 1
+    reply.generated = reply.failed = False
+    said = " ".join(part.text.strip() for part in reply.segments if part.kind not in LEADS)
+    step.emit(
+        StartReply(
+            turn=reply.turn,
+            attempt=reply.attempt,
+            text=reply.question,
+            language=state.language,
+            intent=state.intent or "",
+            passages=state.passages or (),
+            tier=TIERS[reply.attempt - 1],
+            said=said,
+        )
+    )
+    step.disarm("understand")
+    step.arm("reply", step.policy.reply_ms)
+
+
+def abandon_attempt(step: Step) -> None:
+    """Drops what the present attempt has not begun to play."""
+    reply = step.reply
+    step.emit(AbandonAttempt(reply.turn, reply.attempt))
+    reply.segments = [part for part in reply.segments if part.status != "ready" or part.kind in LEADS]
+
+
+def apologise(step: Step) -> None:
+    """No tier is left: say so in the caller's language, in the same turn."""
+    reply = step.reply
+    reply.attempt += 1
+    reply.purpose = "apology"
+    reply.generated = reply.failed = False
+    step.state.apologies += 1
+    step.emit(Say(reply.turn, reply.attempt, "apology", step.state.language))
+    step.disarm("filler", "understand")
+    step.arm("reply", step.policy.phrase_ms)
+
+
+def has_next_tier(step: Step) -> bool:
+    return step.reply.purpose == ANSWER and step.reply.attempt < len(TIERS)
+
+
+def is_answer(step: Step) -> bool:
+    return step.reply.purpose == ANSWER
+
+
+def is_last_word(step: Step) -> bool:
+    return step.reply.purpose in LAST_WORDS
+
+
+def note_speechless(step: Step) -> None:
+    step.state.end_reason = "speechless"
+
+
+def note_segment(step: Step) -> None:
+    event = step.happened(SegmentReady)
+    step.reply.segments.append(
+        Segment(event.segment, event.text, event.kind, attempt=event.attempt, language=event.language)
+    )
+
+
+def note_started(step: Step) -> None:
+    """The caller hears something: the waits for it are over, the watch over its end begins."""
+    segment = note_begun(step)
+    step.disarm("filler")
+    if segment.kind not in LEADS:
+        step.disarm("reply")
+    arm_watchdog(step)
+
+
+def note_begun(step: Step) -> Segment:
+    segment = step.segment(step.happened(SegmentStarted).segment)
+    if segment is None:
+        raise LookupError("a segment that is not known was let through as fresh")
+    if segment.status == "ready":
+        in_order_of_play(step.reply.segments, segment)
+        segment.status = "started"
+    step.reply.heard = True
+    return segment
+
+
+def in_order_of_play(segments: list[Segment], segment: Segment) -> None:
+    """A filler is decided on later than the segment it covers for, and played before it."""
+    segments.remove(segment)
+    begun = sum(part.status != "ready" for part in segments)
+    segments.insert(begun, segment)
+
+
+def arm_watchdog(step: Step) -> None:
+    """The longest that what is queued can take to be heard, plus a margin for the line."""
+    chars = sum(len(part.text) for part in step.reply.segments if part.status != "played")
+    step.arm("watchdog", 5_000 + chars * 1000 // step.policy.chars_per_second)
+
+
+def note_played(step: Step) -> None:
+    segment = step.segment(step.happened(SegmentPlayed).segment)
+    if segment is not None:
+        segment.status = "played"
+
+
+def note_generated(step: Step) -> None:
+    event = step.happened(ReplyGenerated)
+    reply = step.reply
+    reply.generated = True
+    reply.sources = event.sources
+    reply.ends_call = reply.ends_call or event.ends_call
+
+
+def is_empty_answer(step: Step) -> bool:
+    """The attempt is complete and holds no words: as good as failed."""
+    return is_answer(step) and not any(part.kind not in LEADS for part in step.reply.segments)
+
+
+def is_empty_with_next_tier(step: Step) -> bool:
+    return is_empty_answer(step) and has_next_tier(step)
+
+
+def await_more(step: Step) -> None:
+    """The line is dry in the middle of a reply: cover the gap, then try the next tier."""
+    step.disarm("watchdog")
+    step.arm("filler", step.policy.stall_ms)
+    step.arm_if_idle("reply", step.policy.reply_ms)
+
+
+def finish_reply(step: Step) -> None:
+    """All of it was heard."""
+    state, reply = step.state, step.reply
+    text = " ".join(part.text.strip() for part in reply.segments)
+    if text:
+        history.add(state.history, Message("assistant", text, state.language, reply.turn), step.policy.history_turns)
+    if reply.purpose == ANSWER:
+        state.apologies = 0
+    state.reply = None
+    step.disarm("watchdog", "filler", "reply", "understand")
+
+
+def ends_call(step: Step) -> bool:
+    """A goodbye was heard, and the caller is not saying anything against it."""
+    return step.reply.ends_call and (step.state.caller is Caller.SILENT or step.reply.purpose == "goodbye")
+
+
+def is_given_up(step: Step) -> bool:
+    return step.reply.purpose == "apology" and step.state.apologies >= step.policy.failed_turns
+
+
+def is_given_up_to_person(step: Step) -> bool:
+    return is_given_up(step) and bool(step.policy.transfer_target)
+
+
+def say_apology(step: Step) -> None:
+    step.state.apologies += 1
+    say(step, "apology")
+
+
+def say_goodbye(step: Step) -> None:
+    step.state.end_reason = "given_up"
+    say(step, "goodbye", ends_call=True)
+
+
+def interrupted_to_pieces(step: Step, reply: Reply, heard: str) -> None:
+    """Books what was heard of a reply that was cut off.
+
+    If nothing was, the caller was not answered: their question goes back in front of what they say next.
+    """
+    state = step.state
+    if heard:
+        message = Message("assistant", heard, state.language, reply.turn)
+        history.add(state.history, message, step.policy.history_turns)
+        return
+    if reply.question and state.reply is None and state.phase in (Phase.LIVE, Phase.DETACHED):
+        state.history = [entry for entry in state.history if (entry.role, entry.turn) != ("user", reply.turn)]
+        state.pieces.insert(0, reply.question)
+
+
+# -- interruption -------------------------------------------------------------------------------
+
+
+def pause(step: Step) -> None:
+    """Silence first, decide later. Deadlines of the reply wait with it."""
+    state = step.state
+    state.interrupted_at = step.now
+    step.emit(PausePlayout(step.reply.turn))
+    step.disarm("understand", "filler", "reply", "watchdog")
+    step.arm("interrupt", step.policy.interrupt_ms)
+
+
+def resume(step: Step) -> None:
+    """It was no interruption: go on where the caller stopped hearing."""
+    reply = step.reply
+    step.emit(ResumePlayout(reply.turn))
+    step.disarm("interrupt", "final")
+    if is_audible(step):
+        arm_watchdog(step)
+    else:
+        step.arm("filler", step.policy.filler_ms)
+    if not reply.generated or not reply.heard:
+        step.arm("reply", step.policy.reply_ms)
+
+
+def start_reply_if_due(step: Step) -> None:
+    """Resuming a turn that had not come to its reply yet."""
+    if step.reply.attempt == 0:
+        start_reply(step)
+
+
+def await_words(step: Step) -> None:
+    """The sound is over; the transcriber says what it was, or time does."""
+    step.arm("interrupt", step.policy.interrupt_ms)
+
+
+def listen_on(step: Step) -> None:
+    """The caller talks on without words so far: wait until it is surely speech."""
+    step.arm("interrupt", step.state.interrupted_at + step.policy.interrupt_speech_ms - step.now)
+
+
+def note_failed(step: Step) -> None:
+    """The reply failed while the caller holds the floor: the ladder goes on when they give it back."""
+    step.reply.failed = True
+
+
+def takes_floor(step: Step) -> bool:
+    """Words that are more than a backchannel."""
+    event = step.event
+    text = event.text if isinstance(event, (TranscriptFinal, TranscriptPartial)) else step.state.last_partial
+    return weigh(text, step.state.language, step.policy) is Words.SPEECH
+
+
+def is_caller_speaking(step: Step) -> bool:
+    return step.state.caller is Caller.SPEAKING
+
+
+def may_be_noise(step: Step) -> bool:
+    state = step.state
+    return is_caller_speaking(step) and step.now - state.interrupted_at < step.policy.interrupt_speech_ms
+
+
+def is_audible(step: Step) -> bool:
+    """Resuming will be heard at once: a segment was begun and not finished."""
+    return any(part.status == "started" for part in step.reply.segments)
+
+
+def is_failed_with_next_tier(step: Step) -> bool:
+    return step.reply.failed and has_next_tier(step)
+
+
+def is_failed_answer(step: Step) -> bool:
+    return step.reply.failed and is_answer(step)
+
+
+# -- effects ------------------------------------------------------------------------------------
+
+
+def run_effect(step: Step) -> None:
+    event = step.happened(EffectRequested)
+    kind = EffectKind(event.kind)
+    step.state.effects[event.key] = Effect(event.key, event.turn, event.name, kind, event.arguments)
+    step.emit(RunEffect(event.key, event.name, event.kind, event.arguments))
+
+
+def is_effect_new(step: Step) -> bool:
+    event = step.happened(EffectRequested)
+    return event.key not in step.state.effects and len(step.state.effects) < MAX_EFFECTS
+
+
+def settle_effect(step: Step) -> None:
+    event, ledger = step.event, step.state.effects
+    if isinstance(event, EffectSucceeded):
+        settle(ledger, event.key, EffectStatus.DONE, event.result)
+    elif isinstance(event, EffectFailed):
+        settle(ledger, event.key, EffectStatus.FAILED, event.code)
+    else:
+        settle(ledger, step.happened(CommandLost).key, EffectStatus.LOST, "command.lost")

@@ -1,0 +1,125 @@
+"""The kernel's state: plain data, encoded whole into a snapshot. Only ``Session.receive`` changes it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from antiphon.kernel.effects import Effect
+from antiphon.kernel.events import Passage
+from antiphon.kernel.history import Message, Segment
+
+
+class Floor(StrEnum):
+    """Who may speak: the five states of the turn machine, named as on the wire (B5)."""
+
+    IDLE = "IDLE"
+    LISTENING = "LISTENING"
+    THINKING = "THINKING"
+    SPEAKING = "SPEAKING"
+    INTERRUPT = "INTERRUPT"
+
+
+class Caller(StrEnum):
+    """What the voice activity gate says of the caller."""
+
+    SILENT = "silent"
+    SPEAKING = "speaking"
+
+
+class Phase(StrEnum):
+    """Where the session is in its life."""
+
+    NEW = "new"
+    LIVE = "live"
+    DETACHED = "detached"
+    ENDING = "ending"
+    ENDED = "ended"
+    CLOSED = "closed"
+
+
+ANSWER = "answer"
+"""The purpose of a reply that answers a question; other purposes are phrase names."""
+
+TIERS = ("full", "fallback", "degraded")
+"""The tiers of an answer, best first; attempt ``n`` runs on tier ``n - 1``."""
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """The speech of one turn. At most one is live."""
+
+    turn: int
+    purpose: str = ANSWER
+    question: str = ""
+    attempt: int = 0
+    """0 until the first attempt is started."""
+    segments: list[Segment] = []
+    generated: bool = False
+    ends_call: bool = False
+    fillers: int = 0
+    heard: bool = False
+    """Some of it has gone out on the line."""
+    failed: bool = False
+    """The present attempt failed while the caller held the floor; the next is tried on resuming."""
+    sources: tuple[str, ...] = ()
+
+
+class State(msgspec.Struct, array_like=True):
+    """All that a session knows."""
+
+    session: str = ""
+    transport: str = ""
+    language: str = ""
+    phase: Phase = Phase.NEW
+    floor: Floor = Floor.IDLE
+    seq: int = 0
+    at: int = 0
+    epoch: int = 0
+    turn: int = 0
+    # the caller
+    caller: Caller = Caller.SILENT
+    speech_at: int = 0
+    """When the present or last speech started (journal time)."""
+    quiet_at: int = 0
+    """When it ended, as the gate found it: the edge's time less the hangover."""
+    utterance: int = 1
+    """The utterance that is being heard."""
+    awaited: int = 0
+    """The utterance whose final is owed; 0: none."""
+    partial: str = ""
+    last_partial: str = ""
+    """The partial of the awaited utterance: what counts if its final never comes."""
+    spoken: bool = False
+    """Something was said in the utterance that is being heard."""
+    pieces: list[str] = []
+    """Finals of the present turn, until the caller is done."""
+    digits: str = ""
+    # the work
+    intent: str | None = None
+    passages: tuple[Passage, ...] | None = None
+    reply: Reply | None = None
+    closing: Reply | None = None
+    """A cancelled reply that still owes ``PlayoutStopped``."""
+    interrupted_at: int = 0
+    history: list[Message] = []
+    effects: dict[str, Effect] = {}
+    deadlines: dict[str, int] = {}
+    # patience
+    silences: int = 0
+    blanks: int = 0
+    apologies: int = 0
+    failures: int = 0
+    end_reason: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def encode_state(state: State) -> bytes:
+    return _encoder.encode(state)
+
+
+def decode_state(data: bytes) -> State:
+    return _decoder.decode(data)
