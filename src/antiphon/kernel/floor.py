@@ -189,7 +189,7 @@ _session: dict[tuple[str, str], tuple[R, ...]] = {
     ),
     (IDLE, "DeadlineReached:ttl"): (R((caller.close,)),),
     (IDLE, "DeadlineReached:closing"): (R((caller.close,)),),
-    (ANY, "LineAttached"): (R((caller.attach,), THINKING, caller.is_attachable),),
+    (ANY, "LineAttached"): (R((caller.attach,), THINKING),),
     (ANY, "LineDropped"): (
         R((caller.close,), IDLE, caller.is_ending),
         R((caller.detach,), IDLE),

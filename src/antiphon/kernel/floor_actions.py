@@ -255,10 +255,6 @@ def wants_greeting(step: Step) -> bool:
     return step.policy.greeting
 
 
-def is_attachable(step: Step) -> bool:
-    return step.state.phase in (Phase.LIVE, Phase.DETACHED)
-
-
 def is_ending(step: Step) -> bool:
     return step.state.phase is Phase.ENDING
 
@@ -313,6 +309,7 @@ def detach(step: Step) -> None:
 def attach(step: Step) -> None:
     """The caller is back, on another line or after the death of a process: go on with the same history.
 
+    This holds for a session that had ended, too: a caller who comes back is not to be met with silence.
     A question that was never answered is answered now; otherwise they are asked to go on.
     """
     event = step.happened(LineAttached)
@@ -324,6 +321,7 @@ def attach(step: Step) -> None:
     step.disarm(*list(state.deadlines))
     state.phase, state.transport, state.epoch = Phase.LIVE, event.transport, event.epoch
     state.caller, state.partial, state.digits, state.spoken = Caller.SILENT, "", "", False
+    state.end_reason, state.silences, state.blanks, state.apologies = "", 0, 0, 0
     state.utterance += 1
     if state.pieces:
         begin_turn(step)

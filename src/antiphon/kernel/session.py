@@ -136,6 +136,8 @@ def is_stale(state: State, event: AnyEvent, now: int) -> bool:
         return not isinstance(event, events.SessionStarted)
     if isinstance(event, events.SessionStarted):
         return True
+    if isinstance(event, events.LineAttached):
+        return event.epoch <= state.epoch
     if state.phase is Phase.CLOSED or (state.phase is Phase.ENDED and not isinstance(event, _AFTER_THE_END)):
         return True
     match event:
@@ -147,8 +149,6 @@ def is_stale(state: State, event: AnyEvent, now: int) -> bool:
             return utterance != state.awaited
         case events.PlayoutStopped(turn=turn):
             return state.closing is None or state.closing.turn != turn
-        case events.LineAttached(epoch=epoch):
-            return epoch <= state.epoch
     return _is_stale_work(state, event)
 
 

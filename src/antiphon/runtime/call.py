@@ -1,0 +1,360 @@
+"""One call: a session, its driver, its ear and its mouth, and whoever carries its commands out.
+
+A call outlives its line: when a connection breaks the session waits, and the next line of the same
+call id takes it on. It begins with a look into the journal, which takes a moment; what the line
+brings meanwhile is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from antiphon.errors import StaleWriter, StoreError, UnknownSession
+from antiphon.kernel import commands as cmd
+from antiphon.kernel.effects import EffectKind, unfinished
+from antiphon.kernel.events import (
+    AnyEvent,
+    CallerHungUp,
+    CommandLost,
+    DigitPressed,
+    LineAttached,
+    LineDropped,
+    SessionClosed,
+    SessionStarted,
+)
+from antiphon.kernel.policy import encode_policy
+from antiphon.kernel.session import Session, replay
+from antiphon.kernel.state import Phase
+from antiphon.media.playout import Playout
+from antiphon.runtime.driver import Driver, Observe
+from antiphon.runtime.effects import EffectRunner
+from antiphon.runtime.executor import Executor
+from antiphon.runtime.listen import Ear, Listener
+from antiphon.runtime.ports import CallStart, Line
+from antiphon.runtime.services import Services
+from antiphon.runtime.speech import Mouth
+
+MAX_EARLY = 250
+"""What a line may bring before its session is open: five seconds of 20 ms frames."""
+CLOSE_NORMAL = 1000
+CLOSE_TAKEN_OVER = 4001
+"""WebSocket close code (private range) that tells a line that a newer one holds its call."""
+OPEN_TIMEOUT_S = 2.0
+
+log = logging.getLogger("antiphon.call")
+
+
+class LineSink:
+    """What one line tells its call. A line that lost its call to a newer one is not listened to any more."""
+
+    __slots__ = ("_call", "ear", "line")
+
+    def __init__(self, call: Call, line: Line) -> None:
+        self._call: Call | None = call
+        self.line = line
+        self.ear: Listener | None = None
+
+    def on_audio(self, audio: bytes) -> None:
+        if self.ear is not None:
+            self.ear.on_audio(audio)
+        elif self._call is not None:
+            self._call.early(lambda: self.on_audio(audio))
+
+    def on_mark(self, name: str) -> None:
+        if self._call is not None:
+            self._call.mark(name)
+
+    def on_digit(self, digit: str) -> None:
+        self._tell(DigitPressed(digit))
+
+    def on_hangup(self, reason: str) -> None:
+        self._tell(CallerHungUp(reason))
+
+    def on_dropped(self, code: str) -> None:
+        call = self._call
+        self._tell(LineDropped(code))
+        self.cut()
+        if call is not None:
+            call.line_gone()
+
+    def _tell(self, event: AnyEvent) -> None:
+        if self._call is not None:
+            self._call.post(event)
+
+    def cut(self) -> None:
+        self._call = self.ear = None
+
+
+class Call:
+    """Holds one conversation from its first line to its end."""
+
+    def __init__(
+        self,
+        start: CallStart,
+        line: Line,
+        services: Services,
+        *,
+        released: Callable[[Call], None],
+        observe: Observe | None = None,
+    ) -> None:
+        self.id = start.call_id
+        self.start = start
+        self.sink = LineSink(self, line)
+        self.driver: Driver | None = None
+        self.end_reason = ""
+        self._services = services
+        self._released = released
+        self._observe = observe
+        self._early: list[Callable[[], None]] | None = []
+        self._mouth: Mouth | None = None
+        self._executor: Executor | None = None
+        self._epoch = 0
+        self._opening = asyncio.ensure_future(self._open())
+
+    @property
+    def line(self) -> Line:
+        return self.sink.line
+
+    # -- what the line tells ----------------------------------------------------------------------
+
+    def mark(self, name: str) -> None:
+        if self._mouth is not None:
+            self._mouth.on_mark(name)
+
+    def post(self, event: AnyEvent) -> None:
+        """Takes a fact in; while the session is being opened it is kept."""
+        if self.driver is not None and self._early is None:
+            self.driver.post(event)
+        else:
+            self.early(lambda: self.post(event))
+
+    def early(self, later: Callable[[], None]) -> None:
+        if self._early is not None and len(self._early) < MAX_EARLY:
+            self._early.append(later)
+
+    def line_gone(self) -> None:
+        """The connection broke: the session waits without ear and mouth."""
+        if self._early is None:
+            self._detach_parts()
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """Takes the session on: its past from the journal if it has one, else a new one."""
+        try:
+            await self._begin()
+        except Exception:
+            # Without a session nobody would ever speak to this caller: end the line, loudly.
+            log.exception("the call could not be opened", extra={"call": self.id})
+            self.end_reason = "failed"
+            self.line.hang_up("failed")
+            self._release_parts()
+            self._released(self)
+
+    async def _begin(self) -> None:
+        services = self._services
+        session, self._epoch = await self._recover()
+        services.writer.open(self.id, self._epoch, session.state.seq)
+        self.driver = Driver(session, self.id, writer=services.writer, execute=self._execute, observe=self._observe)
+        self._attach_parts(session)
+        if session.state.phase is Phase.NEW:
+            self.driver.post(self._started())
+        else:
+            for effect in unfinished(session.state.effects):
+                if effect.kind is not EffectKind.READ:
+                    self.driver.post(CommandLost(effect.key, effect.name))
+                elif self._executor is not None:
+                    self._executor.run(cmd.RunEffect(effect.key, effect.name, effect.kind, effect.arguments), None)
+            self.driver.post(LineAttached(self.start.transport, max(self._epoch, session.state.epoch + 1)))
+        early, self._early = self._early or [], None
+        for later in early:
+            later()
+
+    async def _recover(self) -> tuple[Session, int]:
+        """The session as the journal knows it, and our epoch; (new, 0) while the store is down."""
+        services = self._services
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                epoch = await services.journal.claim(self.id)
+                if epoch == 1:
+                    return Session(), epoch
+                kept = await services.journal.load_snapshot(self.id)
+                session = Session.restore(kept[1]) if kept else Session()
+                entries = await services.journal.read(self.id, kept[0] if kept else 0)
+        except UnknownSession:
+            return Session(), 0
+        except (StoreError, TimeoutError) as error:
+            log.warning("the journal is not there, the call goes on in memory: %s", error, extra={"call": self.id})
+            return Session(), 0
+        return replay(entries, session=session), epoch
+
+    def _started(self) -> SessionStarted:
+        start, services = self.start, self._services
+        return SessionStarted(
+            session=self.id,
+            transport=start.transport,
+            language=start.language or services.language,
+            policy=encode_policy(services.policy),
+            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            caller=start.caller,
+            parameters=start.parameters,
+        )
+
+    def _attach_parts(self, session: Session) -> None:
+        """An ear and a mouth for the present line."""
+        services, line, driver = self._services, self.line, self.driver
+        if driver is None:
+            raise RuntimeError("parts are attached to a call that is open")
+        media = services.media
+        language = session.state.language or self.start.language or services.language
+        # A resumed session expects the utterance after the one that was cut off.
+        first = session.state.utterance + (0 if session.state.phase is Phase.NEW else 1)
+        self._mouth = Mouth(
+            line=line,
+            playout=Playout(
+                codec=line.codec,
+                sample_rate=line.sample_rate,
+                message_ms=media.message_ms,
+                lead_ms=media.lead_ms,
+                marks=line.marks,
+            ),
+            wheel=services.wheel,
+            phrases=services.phrases,
+            synthesizers=services.providers.synthesizers,
+            voice=media.voice,
+            post=driver.post,
+        )
+        ear = self.sink.ear = self._make_ear(language, first, driver)
+        effects = (
+            self._executor.effects
+            if self._executor
+            else EffectRunner(services.effectors, lambda: driver.session.state.effects, driver.post)
+        )
+        self._executor = Executor(
+            self.id,
+            providers=services.providers,
+            session=lambda: driver.session,
+            mouth=self._mouth,
+            ear=ear,
+            effects=effects,
+            end=self._end,
+            post=driver.post,
+        )
+
+    def _make_ear(self, language: str, first: int, driver: Driver) -> Listener:
+        services, line = self._services, self.line
+        if services.ear is not None:
+            return services.ear(line, language, first, driver.post)
+        if services.activity is None:
+            raise RuntimeError("an ear needs a voice activity detector")
+        return Ear(
+            codec=line.codec,
+            sample_rate=line.sample_rate,
+            language=language,
+            first_utterance=first,
+            activity=services.activity,
+            transcriber=services.providers.transcriber,
+            gate=services.media.gate,
+            post=driver.post,
+        )
+
+    # -- a newer line -----------------------------------------------------------------------------
+
+    def take_over(self, start: CallStart, line: Line) -> LineSink:
+        """The newest line of a call holds it, at once; the older one is told and closed (F21)."""
+        old, self.start = self.sink, start
+        if self._early is None:
+            self._detach_parts()
+        old.cut()
+        self.sink = LineSink(self, line)
+        old.line.close(CLOSE_TAKEN_OVER, "session.taken_over")
+        if self.driver is None or self._early is not None:
+            return self.sink  # still opening: the parts will be made for the newest line
+        session = self.driver.session
+        self._attach_parts(session)
+        self._epoch = max(self._epoch, session.state.epoch) + 1
+        self.driver.post(LineAttached(start.transport, self._epoch))
+        return self.sink
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def _execute(self, command: cmd.AnyCommand, error: Exception | None) -> None:
+        if isinstance(error, StaleWriter):
+            return  # another process holds this session and carries its commands out
+        match command:
+            case cmd.HangUp(reason=reason):
+                self.end_reason = reason
+                self.line.hang_up(reason)
+            case cmd.TransferCall(target=target):
+                self.end_reason = "transferred"
+                log.info("the call is handed to %s", target, extra={"call": self.id})
+                self.line.hang_up(f"transfer:{target}")
+            case _ if self._executor is not None:
+                self._executor.run(command, error)
+
+    def _end(self, reason: str) -> None:
+        """Releases everything; the entry that says so is the journal's last."""
+        self.end_reason = self.end_reason or reason
+        driver = self.driver
+        self._release_parts()
+        self.line.close(CLOSE_NORMAL, reason)
+        if driver is not None:
+            asyncio.get_running_loop().call_soon(self._close, driver, reason)
+
+    def _close(self, driver: Driver, reason: str) -> None:
+        driver.post(SessionClosed(reason))
+        driver.close()
+        self._services.writer.close_session(self.id)
+        self._released(self)
+
+    def _detach_parts(self) -> None:
+        if self._executor is not None:
+            self._executor.stop_work()
+        if self.sink.ear is not None:
+            self.sink.ear.close()
+            self.sink.ear = None
+        if self._mouth is not None:
+            self._mouth.close()
+
+    def _release_parts(self) -> None:
+        self._detach_parts()
+        if self._executor is not None:
+            self._executor.effects.close()
+        self._mouth = None
+        self._early = None
+        self.sink.cut()
+
+    def shut_down(self) -> None:
+        """The process stops: the line is closed, the session stays open in the journal for whoever is next."""
+        if self._opening is not asyncio.current_task():
+            self._opening.cancel()
+        self._release_parts()
+        if self.driver is not None:
+            self.driver.close()
+            self._services.writer.close_session(self.id)
+        self.line.close(1012, "server.restart")
+
+    @property
+    def is_over(self) -> bool:
+        return self.driver is not None and self.driver.session.is_over
+
+
+class CallView(msgspec.Struct, frozen=True):
+    """A call as the outside sees it."""
+
+    call_id: str
+    floor: str
+    turn: int
+    language: str
+    transport: str
+    phase: str
+
+
+def view(call: Call) -> CallView:
+    state = call.driver.session.state if call.driver is not None else Session().state
+    return CallView(call.id, str(state.floor), state.turn, state.language, call.start.transport, str(state.phase))

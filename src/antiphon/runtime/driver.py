@@ -1,0 +1,128 @@
+"""The driver: one session's loop between facts and orders.
+
+It is the only place where time, the journal and the kernel meet: an event goes in, its entry goes to
+the journal, its commands go to whoever carries them out, and one timer is kept for the kernel's next
+deadline. Everything happens on the event loop's thread and nothing waits: a durable command is held
+until its entry is on disk, the others run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from antiphon.kernel.commands import AnyCommand, is_durable
+from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry
+from antiphon.kernel.session import Session
+from antiphon.runtime.writer import JournalWriter
+
+log = logging.getLogger("antiphon.driver")
+
+Execute = Callable[[AnyCommand, Exception | None], None]
+"""Carries a command out. The exception tells that its entry could not be made durable."""
+
+Observe = Callable[[str, Entry, tuple[AnyCommand, ...]], None]
+"""Told of every entry and what was decided, after the fact; it may not raise."""
+
+
+class Driver:
+    """Drives one ``Session``.
+
+    ``base_ms`` is the journal time at which this process takes the session on: the last entry's time
+    of a session that is resumed. ``post`` may be called from within ``execute``: events are folded in
+    the order they were posted, one after the other.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        session_id: str,
+        *,
+        writer: JournalWriter,
+        execute: Execute,
+        observe: Observe | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.session = session
+        self.session_id = session_id
+        self._writer = writer
+        self._execute = execute
+        self._observe = observe
+        self._loop = loop or asyncio.get_running_loop()
+        self._origin = self._loop.time() - session.state.at / 1000
+        self._inbox: deque[AnyEvent] = deque()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed: tuple[str, int] | None = None
+        self.closed = False
+
+    def now_ms(self) -> int:
+        """Journal time: milliseconds since the session began."""
+        return int((self._loop.time() - self._origin) * 1000)
+
+    def post(self, event: AnyEvent) -> None:
+        """Takes a fact in. Synchronous, never raises, cheap enough for every edge of a call."""
+        if self.closed:
+            return
+        self._inbox.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._inbox and not self.closed:
+                self._step(self._inbox.popleft())
+        finally:
+            self._busy = False
+        self._rearm()
+
+    def _step(self, event: AnyEvent) -> None:
+        entry, commands = self.session.receive(event, self.now_ms())
+        if self.session.last_failure is not None:
+            log.error(
+                "a step raised; the session goes on degraded",
+                exc_info=self.session.last_failure,
+                extra={"call": self.session_id, "event": type(event).__name__},
+            )
+        durable = [command for command in commands if is_durable(command)]
+        self._writer.append(self.session_id, entry, self._when_durable(durable) if durable else None)
+        if self._observe is not None:
+            self._observe(self.session_id, entry, commands)
+        for command in commands:
+            if not is_durable(command):
+                self._execute(command, None)
+
+    def _when_durable(self, commands: list[AnyCommand]) -> Callable[[Exception | None], None]:
+        def run(error: Exception | None) -> None:
+            if not self.closed:
+                for command in commands:
+                    self._execute(command, error)
+
+        return run
+
+    def _rearm(self) -> None:
+        due = None if self.closed else self.session.next_deadline()
+        if due == self._armed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = due
+        if due is not None:
+            self._timer = self._loop.call_at(self._origin + due[1] / 1000, self._deadline, due[0])
+
+    def _deadline(self, name: str) -> None:
+        self._timer = self._armed = None
+        due = self.session.next_deadline()
+        # A timer may fire a clock tick early; the kernel would call the event stale.
+        if due is not None and due[1] > self.now_ms():
+            self._rearm()
+            return
+        self.post(DeadlineReached(name))
+
+    def close(self) -> None:
+        """Nothing is folded or carried out any more."""
+        self.closed = True
+        self._inbox.clear()
+        self._rearm()

@@ -1,0 +1,96 @@
+"""Carries effects out. The kernel's ledger decides what runs; this runs it and reports what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from antiphon.errors import AntiphonError, ProviderError
+from antiphon.kernel.commands import RunEffect
+from antiphon.kernel.effects import Effect, EffectStatus
+from antiphon.kernel.events import MAX_TEXT, AnyEvent, EffectFailed, EffectSucceeded
+
+Effector = Callable[[str, str], Awaitable[str]]
+"""``await effector(arguments_json, key)`` acts on the world and returns a result; ``key`` is its idempotency key."""
+
+EFFECT_TIMEOUT_S = 30.0
+
+log = logging.getLogger("antiphon.effects")
+
+
+class EffectRunner:
+    """The effects of one session. ``ledger`` reads the kernel's ledger as it is now."""
+
+    def __init__(
+        self,
+        effectors: Mapping[str, Effector],
+        ledger: Callable[[], Mapping[str, Effect]],
+        post: Callable[[AnyEvent], None],
+    ) -> None:
+        self._effectors = effectors
+        self._ledger = ledger
+        self._post = post
+        self._waiting: dict[str, list[asyncio.Future[str]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def outcome(self, key: str) -> asyncio.Future[str]:
+        """The result of an effect that ran, runs or is about to be asked for; its failure is a ``ProviderError``."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        known = self._ledger().get(key)
+        if known is None or known.status is EffectStatus.RUNNING:
+            self._waiting.setdefault(key, []).append(future)
+        elif known.status is EffectStatus.DONE:
+            future.set_result(known.outcome)
+        else:
+            future.set_exception(_failure(known.name, known.outcome))
+        return future
+
+    def run(self, order: RunEffect, error: Exception | None) -> None:
+        """``error``: the entry could not be made durable. What cannot be recorded is not done."""
+        if error is not None:
+            log.error("the effect %s is refused, the journal cannot keep it: %s", order.name, error)
+            self._settle(order, None, "effect.not_durable")
+            return
+        effector = self._effectors.get(order.name)
+        if effector is None:
+            self._settle(order, None, "effect.unknown")
+            return
+        task = asyncio.ensure_future(self._carry_out(effector, order))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, effector: Effector, order: RunEffect) -> None:
+        try:
+            async with asyncio.timeout(EFFECT_TIMEOUT_S):
+                result = await effector(order.arguments, order.key)
+        except TimeoutError:
+            self._settle(order, None, "effect.timeout")
+        except AntiphonError as error:
+            self._settle(order, None, error.code)
+        except Exception:
+            log.exception("the effect %s raised", order.name)
+            self._settle(order, None, "effect.raised")
+        else:
+            self._settle(order, result[:MAX_TEXT], "")
+
+    def _settle(self, order: RunEffect, result: str | None, code: str) -> None:
+        self._post(EffectFailed(order.key, code) if result is None else EffectSucceeded(order.key, result))
+        for future in self._waiting.pop(order.key, ()):
+            if future.done():
+                continue
+            if result is None:
+                future.set_exception(_failure(order.name, code))
+            else:
+                future.set_result(result)
+
+    def close(self) -> None:
+        """Effects that run are left to finish: their outcome belongs to the world, not to the line."""
+        for futures in self._waiting.values():
+            for future in futures:
+                future.cancel()
+        self._waiting.clear()
+
+
+def _failure(name: str, code: str) -> ProviderError:
+    return ProviderError(f"the effect {name} failed", stage="agent", code=code, retryable=False)

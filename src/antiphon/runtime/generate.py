@@ -1,0 +1,120 @@
+"""One attempt at an answer: the responder's text, cut into segments, handed to the mouth as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+from antiphon.errors import AntiphonError, ProviderError
+from antiphon.kernel.commands import StartReply
+from antiphon.kernel.events import AnyEvent, EffectRequested, ReplyBegun, ReplyGenerated, StageFailed
+from antiphon.kernel.history import Message
+from antiphon.media.segmenter import Segmenter, speakable
+from antiphon.runtime.effects import EffectRunner
+from antiphon.runtime.ports import ReplyEnd, ReplyRequest, Responder
+from antiphon.runtime.speech import Mouth
+
+MAX_REPLY_CHARS = 8_000
+"""A reply longer than about ten minutes of speech is a fault of the model, not an answer."""
+
+log = logging.getLogger("antiphon.reply")
+
+
+class Attempt:
+    """Runs one ``StartReply`` in one task. ``cancel`` closes the provider's request."""
+
+    def __init__(
+        self,
+        order: StartReply,
+        *,
+        session: str,
+        history: tuple[Message, ...],
+        responder: Responder,
+        mouth: Mouth,
+        effects: EffectRunner,
+        post: Callable[[AnyEvent], None],
+    ) -> None:
+        self.turn = order.turn
+        self._order = order
+        self._session = session
+        self._history = history
+        self._responder = responder
+        self._mouth = mouth
+        self._effects = effects
+        self._post = post
+        self._task = asyncio.ensure_future(self._run())
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        order = self._order
+        try:
+            await self._generate()
+        except ProviderError as error:
+            log.warning("the reply failed: %s", error)
+            self._fail(error.code)
+        except AntiphonError as error:
+            log.error("the reply failed: %s", error)
+            self._fail(error.code)
+        except Exception:
+            # A responder is often the application's own code: what it raises is booked as its fault
+            # and climbs the ladder, so that the caller hears more than silence.
+            log.exception("the responder %s raised", self._responder.name, extra={"turn": order.turn})
+            self._fail("llm.raised")
+
+    def _fail(self, code: str) -> None:
+        self._post(StageFailed(self._order.turn, self._order.attempt, "llm", code, self._responder.name))
+
+    async def _generate(self) -> None:
+        order, mouth = self._order, self._mouth
+        segmenter = Segmenter(order.language)
+        request = ReplyRequest(
+            session=self._session,
+            turn=order.turn,
+            attempt=order.attempt,
+            text=order.text,
+            language=order.language,
+            intent=order.intent,
+            passages=order.passages,
+            history=self._history,
+            tier=order.tier,
+            said=order.said,
+        )
+        end, begun, chars, segments = ReplyEnd(), False, 0, 0
+        parts = self._responder.respond(request, self._act)
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, ReplyEnd):
+                    end = part
+                    break
+                if not begun and part.text.strip():
+                    begun = True
+                    self._post(ReplyBegun(order.turn, order.attempt, self._responder.name))
+                chars += len(part.text)
+                if chars > MAX_REPLY_CHARS:
+                    log.warning("a reply of more than %d characters was cut", MAX_REPLY_CHARS)
+                    break
+                for text in segmenter.feed(part.text):
+                    segments += self._speak(mouth, text)
+        for text in segmenter.flush():
+            segments += self._speak(mouth, text)
+        mouth.complete(ReplyGenerated(order.turn, order.attempt, segments, end.ends_call, end.sources))
+
+    def _speak(self, mouth: Mouth, text: str) -> int:
+        text = speakable(text)
+        if not text:
+            return 0
+        mouth.speak(self._order.turn, self._order.attempt, text, self._order.language)
+        return 1
+
+    async def _act(self, name: str, kind: str, arguments: str) -> str:
+        """The same act asked for again by a later attempt at this turn has the same key, so it runs once."""
+        what = hashlib.blake2b(f"{name}\0{arguments}".encode(), digest_size=8).hexdigest()
+        key = f"{self._session}:{self._order.turn}:{name}:{what}"
+        outcome = self._effects.outcome(key)
+        self._post(EffectRequested(self._order.turn, self._order.attempt, key, name, kind, arguments))
+        return await outcome

@@ -1,0 +1,123 @@
+"""The host: all calls of a process. Admission, takeover, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+from antiphon.errors import AdmissionRefused, PeerError
+from antiphon.kernel.commands import AnyCommand
+from antiphon.kernel.events import CallerHungUp, Entry
+from antiphon.runtime.call import Call, CallView, view
+from antiphon.runtime.driver import Observe
+from antiphon.runtime.ports import CallSink, CallStart, Line
+from antiphon.runtime.services import Services
+
+CALL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+"""X37: an opaque id that is safe in a path, a key and a log line."""
+REMEMBERED_ENDS = 1000
+
+log = logging.getLogger("antiphon.host")
+
+
+class Host:
+    """Holds the calls of one process. Fits ``Switchboard``."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.draining = False
+        self._calls: dict[str, Call] = {}
+        self._ends: dict[str, str] = {}
+        self._observers: list[Observe] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # -- lines ------------------------------------------------------------------------------------
+
+    def connect(self, start: CallStart, line: Line) -> CallSink:
+        """Takes a line on; see ``Switchboard``. The slot is taken before this returns."""
+        if not CALL_ID.fullmatch(start.call_id):
+            raise PeerError("a call id is 1 to 255 letters, digits, '_', '.', ':' or '-'", code="session.bad_id")
+        known = self._calls.get(start.call_id)
+        if known is not None and known.is_over:
+            raise AdmissionRefused("this call is just ending, call again", code="session.ending")
+        if known is not None:
+            return known.take_over(start, line)
+        if not self.has_room(start.call_id):
+            raise AdmissionRefused(
+                "the server is draining, call again" if self.draining else "all lines are busy, try again shortly",
+                code="admission.draining" if self.draining else "admission.full",
+            )
+        self._empty.clear()
+        call = Call(start, line, self.services, released=self._release, observe=self._observe)
+        self._calls[start.call_id] = call
+        return call.sink
+
+    def has_room(self, call_id: str) -> bool:
+        """True if this call would be taken on, or is held already."""
+        return call_id in self._calls or (not self.draining and len(self._calls) < self.services.max_sessions)
+
+    async def ended(self, call_id: str) -> str:
+        """Why a call ended on purpose; "" if it did not, or is not known."""
+        return self._ends.get(call_id, "")
+
+    def call_over(self, call_id: str, status: str) -> None:
+        """The carrier says that the call is over: nobody will come back to it (X44)."""
+        call = self._calls.get(call_id)
+        if call is not None and call.driver is not None:
+            call.driver.post(CallerHungUp(status))
+
+    def _release(self, call: Call) -> None:
+        if self._calls.get(call.id) is call:
+            del self._calls[call.id]
+        self._ends[call.id] = call.end_reason
+        while len(self._ends) > REMEMBERED_ENDS:
+            del self._ends[next(iter(self._ends))]
+        if not self._calls:
+            self._empty.set()
+
+    # -- looking on -------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> int:
+        return len(self._calls)
+
+    @property
+    def capacity(self) -> int:
+        return self.services.max_sessions
+
+    def calls(self) -> list[CallView]:
+        return [view(call) for call in self._calls.values()]
+
+    def get(self, call_id: str) -> Call | None:
+        return self._calls.get(call_id)
+
+    def observe(self, observer: Observe) -> None:
+        """Adds an onlooker: told of every entry of every call."""
+        self._observers.append(observer)
+
+    def _observe(self, session: str, entry: Entry, commands: tuple[AnyCommand, ...]) -> None:
+        for observer in self._observers:
+            try:
+                observer(session, entry, commands)
+            except Exception:
+                # An onlooker may never hurt a call.
+                log.exception("an observer raised")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> int:
+        """Takes no new calls, lets the others finish for ``timeout_s``, then closes them; returns how many."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+        left = list(self._calls.values())
+        for call in left:
+            call.shut_down()
+        self._calls.clear()
+        self._empty.set()
+        return len(left)

@@ -1,0 +1,121 @@
+"""The ear of one call: caller audio in, edges and transcripts out. Synchronous, no task, no queue.
+
+Every frame goes to the shared voice activity detector; while somebody speaks, and until the kernel
+says that the utterance is over, it also goes to the transcriber, beginning a little before the gate
+opened so that no first consonant is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from antiphon.kernel.events import (
+    MAX_TEXT,
+    AnyEvent,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptFinal,
+    TranscriptionFailed,
+    TranscriptPartial,
+)
+from antiphon.media.codec import bytes_per_sample, decode
+from antiphon.media.gate import Gate, GateSettings
+from antiphon.runtime.ports import Heard, Transcriber, TranscriberStream, VoiceActivity
+
+PREROLL_MS = 400
+"""Audio before the gate's edge that the transcriber also gets: what it takes the gate to be sure, and a breath."""
+
+log = logging.getLogger("antiphon.ear")
+
+
+class Listener(Protocol):
+    """What a call needs of an ear (the simulator has one of its own)."""
+
+    def on_audio(self, audio: bytes) -> None: ...
+
+    def finish(self, utterance: int) -> None: ...
+
+    def hint(self, language: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Ear:
+    """Hears one caller. ``first_utterance`` is the number the kernel expects next."""
+
+    def __init__(
+        self,
+        *,
+        codec: str,
+        sample_rate: int,
+        language: str,
+        first_utterance: int,
+        activity: VoiceActivity,
+        transcriber: Transcriber,
+        gate: GateSettings,
+        post: Callable[[AnyEvent], None],
+    ) -> None:
+        self._codec = codec
+        self._post = post
+        self._provider = transcriber.name
+        self._gate = Gate(gate)
+        self._preroll = bytearray()
+        self._preroll_bytes = PREROLL_MS * sample_rate * bytes_per_sample(codec) // 1000
+        self._feeding = False
+        self._speaking = False
+        # The transcriber counts its own utterances from 1; a resumed session does not begin there.
+        self._offset = first_utterance - 1
+        self._stream: TranscriberStream = transcriber.open(
+            sample_rate=sample_rate, language=language, on_heard=self._on_heard
+        )
+        self._member = activity.join(codec, self._on_window)
+
+    def on_audio(self, audio: bytes) -> None:
+        self._member.push(audio)
+        if self._feeding:
+            self._stream.feed(decode(self._codec, audio))
+            return
+        preroll = self._preroll
+        preroll += audio
+        # Cut in large strokes: a slice per frame would copy the buffer fifty times a second.
+        if len(preroll) > 2 * self._preroll_bytes:
+            del preroll[: -self._preroll_bytes]
+
+    def _on_window(self, probability: float) -> None:
+        edge = self._gate.step(probability)
+        if edge is None:
+            return
+        if edge.kind == "started":
+            self._speaking = True
+            if not self._feeding:
+                self._feeding = True
+                self._stream.feed(decode(self._codec, bytes(self._preroll[-self._preroll_bytes :])))
+                self._preroll.clear()
+            self._post(SpeechStarted(edge.position_ms))
+        else:
+            self._speaking = False
+            self._post(SpeechStopped(edge.position_ms, edge.hangover_ms))
+
+    def finish(self, utterance: int) -> None:
+        self._feeding = self._speaking
+        self._stream.finish(utterance - self._offset)
+
+    def hint(self, language: str) -> None:
+        self._stream.hint(language)
+
+    def _on_heard(self, heard: Heard) -> None:
+        utterance = heard.utterance + self._offset
+        if heard.error:
+            log.warning("the transcriber failed: %s", heard.error)
+            self._post(TranscriptionFailed(utterance, heard.error))
+        elif heard.final:
+            text = heard.text[:MAX_TEXT]
+            self._post(TranscriptFinal(utterance, text, heard.language, heard.confidence, self._provider))
+        else:
+            self._post(TranscriptPartial(utterance, heard.text[:MAX_TEXT], heard.language, heard.confidence))
+
+    def close(self) -> None:
+        self._member.leave()
+        self._stream.close()

@@ -1,0 +1,90 @@
+"""Prepared phrases: what the agent must be able to say when nothing works, rendered once at start.
+
+A filler that waits for a synthesizer is none, and an apology for a dead synthesizer cannot come from
+it. So every phrase of every offered language is rendered at start and kept as audio; where even that
+failed, a tone stands for it: audible, and honest about being no speech.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from antiphon.errors import ProviderError
+from antiphon.media.codec import encode
+from antiphon.runtime.ports import Synthesizer
+
+RENDER_TIMEOUT_S = 10.0
+TONE_HZ = 425
+"""The frequency of call-progress tones in India and most of Europe (ITU-T E.180)."""
+
+log = logging.getLogger("antiphon.phrases")
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """A phrase's text, and its audio as PCM at the book's rate; empty text: a tone."""
+
+    text: str
+    pcm: bytes
+
+
+class PhraseBook:
+    """Rendered phrases at one sample rate, per language and kind, in variants that take turns."""
+
+    def __init__(self, texts: Callable[[str, str], Sequence[str]], *, sample_rate: int = 8000) -> None:
+        self._texts = texts
+        self._rate = sample_rate
+        self._clips: dict[tuple[str, str], tuple[Clip, ...]] = {}
+        self._encoded: dict[tuple[str, str, int, str], bytes] = {}
+        self._tone = Clip("", _tone(sample_rate))
+
+    async def prepare(self, synthesizers: Sequence[Synthesizer], languages: Iterable[str], kinds: Iterable[str]) -> int:
+        """Renders everything; returns how many phrases could not be. Never raises for a provider."""
+        jobs = [(language, kind) for language in languages for kind in kinds]
+        missing = 0
+        for language, kind in jobs:
+            clips = [await self._render(text, language, synthesizers) for text in self._texts(language, kind)]
+            found = tuple(clip for clip in clips if clip is not None)
+            missing += len(clips) - len(found)
+            if found:
+                self._clips[language, kind] = found
+        return missing
+
+    async def _render(self, text: str, language: str, synthesizers: Sequence[Synthesizer]) -> Clip | None:
+        for synthesizer in synthesizers:
+            try:
+                async with asyncio.timeout(RENDER_TIMEOUT_S):
+                    sounds = [
+                        sound.pcm
+                        async for sound in synthesizer.synthesize(text, language=language, sample_rate=self._rate)
+                    ]
+            except (ProviderError, TimeoutError) as error:
+                log.warning("a phrase could not be rendered by %s: %s", synthesizer.name, error)
+                continue
+            pcm = b"".join(sounds)
+            if pcm:
+                return Clip(text, pcm)
+        return None
+
+    def clip(self, kind: str, language: str, variant: int, codec: str) -> tuple[str, bytes]:
+        """(text, audio in ``codec``). Another variant, or the tone, stands in for what was not rendered."""
+        clips = self._clips.get((language, kind), ())
+        index = variant % len(clips) if clips else -1
+        clip = clips[index] if clips else self._tone
+        key = (kind, language, index, codec)
+        audio = self._encoded.get(key)
+        if audio is None:
+            audio = self._encoded[key] = encode(codec, clip.pcm)
+        return clip.text, audio
+
+
+def _tone(rate: int) -> bytes:
+    """Two short beeps at -16 dBFS, 0.7 s."""
+    time = np.arange(rate // 4) / rate
+    beep = (np.sin(2 * np.pi * TONE_HZ * time) * 32767 * 0.16).astype("<i2").tobytes()
+    gap = bytes(2 * (rate // 5))
+    return beep + gap + beep

@@ -1,0 +1,69 @@
+"""What a host needs to hold calls: the providers, the shared parts of the media path, the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from antiphon.kernel.events import AnyEvent
+from antiphon.kernel.policy import Policy
+from antiphon.media.gate import GateSettings
+from antiphon.runtime.effects import Effector
+from antiphon.runtime.listen import Listener
+from antiphon.runtime.pacing import PacingWheel
+from antiphon.runtime.phrases import PhraseBook
+from antiphon.runtime.ports import (
+    Classifier,
+    Journal,
+    Line,
+    Responder,
+    Retriever,
+    Synthesizer,
+    Transcriber,
+    VoiceActivity,
+)
+from antiphon.runtime.writer import JournalWriter
+
+EarFactory = Callable[[Line, str, int, Callable[[AnyEvent], None]], Listener]
+"""(line, language, first utterance, post) to an ear."""
+
+
+@dataclass(frozen=True)
+class Providers:
+    """Chains are in order of preference. ``degraded`` answers from passages alone, without a model or a network."""
+
+    transcriber: Transcriber
+    responders: tuple[Responder, ...]
+    degraded: Responder
+    synthesizers: tuple[Synthesizer, ...]
+    classifier: Classifier | None = None
+    retriever: Retriever | None = None
+
+
+@dataclass(frozen=True)
+class Media:
+    """How audio is sent and heard. ``message_ms`` and ``lead_ms`` as in ``media.playout``."""
+
+    message_ms: int = 20
+    lead_ms: int = 120
+    gate: GateSettings = field(default_factory=GateSettings)
+    voice: str = ""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Shared by all calls of a process."""
+
+    providers: Providers
+    phrases: PhraseBook
+    wheel: PacingWheel
+    journal: Journal
+    writer: JournalWriter
+    policy: Policy = field(default_factory=Policy)
+    media: Media = field(default_factory=Media)
+    activity: VoiceActivity | None = None
+    ear: EarFactory | None = None
+    """Another ear than ``listen.Ear`` (which needs ``activity``)."""
+    effectors: Mapping[str, Effector] = field(default_factory=dict)
+    language: str = "en-IN"
+    max_sessions: int = 1000

@@ -1,0 +1,308 @@
+"""The mouth of one call: text segments and prepared phrases in, audio on the line out.
+
+Segments are synthesized one after the other, well ahead of being heard, and queued in the playout
+buffer; the pacing wheel sends them. What of it the caller heard is known to the sample, and comes
+back as events. A segment gets its place in playout only with its first sound, so a filler that is
+needed while a slow voice has not begun still goes before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from antiphon.errors import AntiphonError, ProviderError
+from antiphon.kernel.commands import Say
+from antiphon.kernel.events import (
+    MAX_TEXT,
+    AnyEvent,
+    PlayoutFinished,
+    PlayoutStarved,
+    PlayoutStopped,
+    ReplyGenerated,
+    SegmentPlayed,
+    SegmentReady,
+    SegmentStarted,
+    SegmentSynthesized,
+    StageFailed,
+)
+from antiphon.media.codec import bytes_per_sample, encode
+from antiphon.media.playout import Edge, Playout
+from antiphon.runtime.pacing import PacingWheel
+from antiphon.runtime.phrases import PhraseBook
+from antiphon.runtime.ports import Line, Synthesizer
+
+AHEAD_MS = 30_000
+"""Synthesis pauses while this much is queued: a long answer that is interrupted should not have been paid for."""
+ROOM_POLL_S = 0.5
+
+log = logging.getLogger("antiphon.mouth")
+
+
+class _Item(msgspec.Struct):
+    """A segment that waits to be synthesized, or the end of an attempt."""
+
+    attempt: int
+    text: str
+    language: str
+    end: ReplyGenerated | None = None
+
+
+class Mouth:
+    """Speaks to one caller."""
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        playout: Playout,
+        wheel: PacingWheel,
+        phrases: PhraseBook,
+        synthesizers: Sequence[Synthesizer],
+        voice: str,
+        post: Callable[[AnyEvent], None],
+    ) -> None:
+        self.line = line
+        self._playout = playout
+        self._wheel = wheel
+        self._phrases = phrases
+        self._synthesizers = synthesizers
+        self._voice = voice
+        self._post = post
+        self._items: deque[_Item] = deque()
+        self._pump_task: asyncio.Task[None] | None = None
+        self._turn = -1
+        self._next_segment = 0
+        self._places: list[int] = []
+        """The segment at each place in playout, by order of play."""
+        self._sounding = -1
+        """The segment that is being synthesized and has audio in playout already; -1: none."""
+        self._first_place = 0
+        """The first place of the present attempt."""
+        self._added_ms = 0.0
+        self._current = -1
+        self._dry = False
+        self._said = 0
+
+    # -- orders -----------------------------------------------------------------------------------
+
+    def begin(self, turn: int) -> None:
+        """Opens a turn's speech; a turn that is open already goes on."""
+        if turn == self._turn:
+            return
+        self._turn, self._next_segment, self._sounding, self._current, self._dry = turn, 0, -1, -1, False
+        self._places, self._first_place, self._added_ms = [], 0, 0.0
+        self._playout.begin(turn)
+
+    def begin_attempt(self, turn: int) -> None:
+        self.begin(turn)
+        self._first_place = len(self._places)
+
+    def say(self, order: Say) -> None:
+        """A prepared phrase, at once. A lead-in is left out where a segment is already sounding."""
+        self.begin(order.turn)
+        if self._sounding >= 0 and not order.last:
+            return
+        text, audio = self._phrases.clip(order.phrase, order.language, self._said, self.line.codec)
+        self._said += 1
+        number = self._take_number()
+        self._post(SegmentReady(order.turn, order.attempt, number, text, order.phrase, order.language))
+        place = self._take_place(number)
+        self._add(order.turn, place, audio)
+        self._playout.end_segment(order.turn, place, text)
+        if order.last:
+            self._playout.end(order.turn)
+            self._post(ReplyGenerated(order.turn, order.attempt, self._next_segment))
+        self._wheel.join(self)
+
+    def speak(self, turn: int, attempt: int, text: str, language: str) -> None:
+        """Queues a segment of the live attempt."""
+        if turn == self._turn:
+            self._queue(_Item(attempt, text[:MAX_TEXT], language))
+
+    def complete(self, end: ReplyGenerated) -> None:
+        """Nothing more comes in this attempt; reported once all of it is in playout."""
+        if end.turn == self._turn:
+            self._queue(_Item(end.attempt, "", "", end))
+
+    def abandon(self, turn: int) -> None:
+        """Drops what of the present attempt has not begun to be sent."""
+        if turn != self._turn:
+            return
+        self._stop_synthesis()
+        self._playout.abandon(turn, self._first_place)
+
+    def cancel(self, turn: int) -> None:
+        """Silence, and a report of what was heard."""
+        if turn != self._turn:
+            self._post(PlayoutStopped(turn))
+            return
+        self._stop_synthesis()
+        heard, clear = self._playout.cancel(turn, self._wheel.now_ms())
+        if clear:
+            self.line.clear()
+        self._turn = -1
+        self._wheel.leave(self)
+        segment = self._places[heard.segment] if heard.segment >= 0 else -1
+        self._post(PlayoutStopped(turn, segment, heard.chars))
+
+    def pause(self, turn: int) -> None:
+        if turn == self._turn and self._playout.pause(self._wheel.now_ms()):
+            self.line.clear()
+
+    def resume(self, turn: int) -> None:
+        if turn == self._turn:
+            self._playout.resume(self._wheel.now_ms())
+            self._wheel.join(self)
+
+    def on_mark(self, name: str) -> None:
+        for edge in self._playout.on_mark(name, self._wheel.now_ms()):
+            self._report(edge)
+
+    def close(self) -> None:
+        self._stop_synthesis()
+        self._wheel.leave(self)
+
+    # -- the wheel --------------------------------------------------------------------------------
+
+    def pump(self, now_ms: float) -> bool:
+        """Sends what is due (``Paced``)."""
+        out, edges = self._playout.pull(now_ms)
+        line = self.line
+        for piece in out:
+            if isinstance(piece, str):
+                line.mark(piece)
+            else:
+                line.send(piece)
+        if edges:
+            for edge in edges:
+                self._report(edge)
+        if self._dry and out and self._turn >= 0:
+            # The dry spell is over in the middle of a segment: the caller hears the agent again.
+            self._dry = False
+            self._post(SegmentStarted(self._turn, self._current))
+        return self._playout.due(now_ms) is not None
+
+    def _report(self, edge: Edge) -> None:
+        match edge.kind:
+            case "started":
+                self._current, self._dry = self._places[edge.segment], False
+                self._post(SegmentStarted(edge.turn, self._current))
+            case "played":
+                self._post(SegmentPlayed(edge.turn, self._places[edge.segment]))
+            case "starved":
+                self._dry = True
+                self._post(PlayoutStarved(edge.turn))
+            case "finished":
+                self._post(PlayoutFinished(edge.turn))
+
+    # -- synthesis --------------------------------------------------------------------------------
+
+    def _take_number(self) -> int:
+        self._next_segment += 1
+        return self._next_segment - 1
+
+    def _take_place(self, number: int) -> int:
+        self._places.append(number)
+        return len(self._places) - 1
+
+    def _add(self, turn: int, place: int, audio: bytes, words: tuple[tuple[int, int], ...] = ()) -> bool:
+        line = self.line
+        self._added_ms += len(audio) * 1000 / (line.sample_rate * bytes_per_sample(line.codec))
+        return self._playout.add(turn, place, audio, words)
+
+    def _queue(self, item: _Item) -> None:
+        self._items.append(item)
+        if self._pump_task is None:
+            self._pump_task = asyncio.ensure_future(self._synthesize_all())
+
+    def _stop_synthesis(self) -> None:
+        self._items.clear()
+        self._sounding = -1
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            self._pump_task = None
+
+    async def _synthesize_all(self) -> None:
+        """One task per run of segments, never per piece of audio.
+
+        Posting an event may cancel this very task, which it only notices when it next waits: hence
+        the checks after each post and the care that nothing of a later turn is touched.
+        """
+        turn, me = self._turn, asyncio.current_task()
+        while self._items and self._pump_task is me:
+            item = self._items.popleft()
+            if item.end is not None:
+                self._playout.end(turn)
+                self._post(item.end)
+                self._wheel.join(self)
+                continue
+            try:
+                await self._synthesize(turn, item)
+            except AntiphonError as error:
+                if self._pump_task is not me:
+                    return
+                self._stop_synthesis()
+                provider = error.provider if isinstance(error, ProviderError) else ""
+                log.warning("a segment could not be spoken: %s", error)
+                self._post(StageFailed(turn, item.attempt, "tts", error.code, provider))
+                return
+        if self._pump_task is me:
+            self._pump_task = None
+
+    async def _synthesize(self, turn: int, item: _Item) -> None:
+        me = asyncio.current_task()
+        # What was heard is media time: no event tells of it.
+        while self._added_ms - self._playout.heard_ms(self._wheel.now_ms()) > AHEAD_MS:  # noqa: ASYNC110
+            await asyncio.sleep(ROOM_POLL_S)
+        number = self._take_number()
+        self._post(SegmentReady(turn, item.attempt, number, item.text, "reply", item.language))
+        if self._pump_task is not me:
+            return
+        for position, synthesizer in enumerate(self._synthesizers):
+            try:
+                await self._synthesize_with(synthesizer, turn, number, item)
+                break
+            except ProviderError as error:
+                if self._sounding == number or position == len(self._synthesizers) - 1:
+                    raise
+                log.warning("%s failed, the next voice goes on: %s", synthesizer.name, error)
+        if self._pump_task is me:
+            self._sounding = -1
+            self._playout.end_segment(turn, len(self._places) - 1, item.text)
+            self._wheel.join(self)
+
+    async def _synthesize_with(self, synthesizer: Synthesizer, turn: int, number: int, item: _Item) -> None:
+        line, me = self.line, asyncio.current_task()
+        sounds = synthesizer.synthesize(
+            item.text, language=item.language, sample_rate=line.sample_rate, voice=self._voice
+        )
+        async with aclosing(sounds):
+            async for sound in sounds:
+                if self._pump_task is not me:
+                    return
+                if not sound.pcm:
+                    continue
+                first = self._sounding != number
+                place = self._take_place(number) if first else len(self._places) - 1
+                if first:
+                    self._playout.describe(turn, place, item.text)
+                words = tuple((word.char, word.sample) for word in sound.words)
+                if not self._add(turn, place, encode(line.codec, sound.pcm), words):
+                    raise _failed(synthesizer, "gave more audio for one segment than a line holds", "tts.too_long")
+                if first:
+                    self._sounding = number
+                    self._post(SegmentSynthesized(turn, item.attempt, number, synthesizer.name))
+                    if self._pump_task is me:
+                        self._wheel.join(self)
+        if self._sounding != number and self._pump_task is me:
+            raise _failed(synthesizer, "gave no audio", "tts.empty")
+
+
+def _failed(synthesizer: Synthesizer, what: str, code: str) -> ProviderError:
+    return ProviderError(f"{synthesizer.name} {what}", provider=synthesizer.name, stage="tts", code=code)
