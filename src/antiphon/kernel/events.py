@@ -192,6 +192,14 @@ class SegmentStarted(Event, frozen=True, tag=True):
     segment: int
 
 
+class SegmentCut(Event, frozen=True, tag=True):
+    """The voice broke off: the segment ends after ``chars`` characters of its text, and that is all there is of it."""
+
+    turn: int
+    segment: int
+    chars: int
+
+
 class SegmentPlayed(Event, frozen=True, tag=True):
     """The last sample of a segment was heard (a mark came back, or the cursor passed it)."""
 
@@ -292,6 +300,7 @@ AnyEvent = (
     | SegmentReady
     | SegmentSynthesized
     | SegmentStarted
+    | SegmentCut
     | SegmentPlayed
     | ReplyGenerated
     | PlayoutStarved

@@ -30,14 +30,15 @@ class Segment(msgspec.Struct, array_like=True):
 def heard_text(segments: Sequence[Segment], stopped_in: int, heard_chars: int) -> str:
     """What was heard when playout stopped ``heard_chars`` characters into segment ``stopped_in``.
 
-    ``segments`` stand in the order of play. Others that were begun were heard whole, those that
-    were not begun not at all; -1: nothing was heard.
+    ``segments`` stand in the order of play. What was begun before it was heard whole, what comes
+    after it not at all; -1: nothing was heard.
     """
     parts: list[str] = []
     for segment in segments if stopped_in >= 0 else ():
         if segment.number == stopped_in:
             parts.append(whole_words(segment.text, heard_chars))
-        elif segment.status != "ready":
+            break
+        if segment.status != "ready":
             parts.append(segment.text.strip())
     return " ".join(part for part in parts if part)
 

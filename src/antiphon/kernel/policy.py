@@ -32,6 +32,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900
     """First sound of a turn: later than this, a filler is spoken."""
+    refill_ms: int = 400
+    """The same after an attempt failed: the caller has waited already."""
     fillers: int = 3
     """Fillers in one turn at most."""
     reply_ms: int = 4_000

@@ -13,6 +13,7 @@ from antiphon.kernel.events import (
     IntentReady,
     PassagesReady,
     ReplyGenerated,
+    SegmentCut,
     SegmentPlayed,
     SegmentReady,
     SegmentStarted,
@@ -120,6 +121,8 @@ def start_reply(step: Step) -> None:
     )
     step.disarm("understand")
     step.arm("reply", step.policy.reply_ms)
+    if reply.attempt > 1:
+        step.arm_if_idle("filler", step.policy.refill_ms)
 
 
 def abandon_attempt(step: Step) -> None:
@@ -195,6 +198,13 @@ def arm_watchdog(step: Step) -> None:
     """The longest that what is queued can take to be heard, plus a margin for the line."""
     chars = sum(len(part.text) for part in step.reply.segments if part.status != "played")
     step.arm("watchdog", 5_000 + chars * 1000 // step.policy.chars_per_second)
+
+
+def note_cut(step: Step) -> None:
+    event = step.happened(SegmentCut)
+    segment = step.segment(event.segment)
+    if segment is not None:
+        segment.text = history.whole_words(segment.text, event.chars)
 
 
 def note_played(step: Step) -> None:

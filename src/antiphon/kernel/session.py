@@ -165,7 +165,11 @@ def _is_stale_work(state: State, event: AnyEvent) -> bool:
             return reply.attempt != 0
         case events.StageFailed(stage="intent" | "retrieval"):
             return reply.attempt != 0
-        case events.SegmentStarted(segment=segment) | events.SegmentPlayed(segment=segment):
+        case (
+            events.SegmentStarted(segment=segment)
+            | events.SegmentPlayed(segment=segment)
+            | events.SegmentCut(segment=segment)
+        ):
             return all(part.number != segment for part in reply.segments)
         case events.SegmentReady(attempt=attempt, kind=kind, segment=segment):
             known = any(part.number == segment for part in reply.segments)

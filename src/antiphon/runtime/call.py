@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -200,7 +199,7 @@ class Call:
             transport=start.transport,
             language=start.language or services.language,
             policy=encode_policy(services.policy),
-            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            started_at=services.wall_clock(),
             caller=start.caller,
             parameters=start.parameters,
         )

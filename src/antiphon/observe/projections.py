@@ -1,0 +1,312 @@
+"""Pure folds over a journal: the conversation, the latency ledger, the summary.
+
+A journal holds what happened, not what was decided on it, so it is folded through the kernel once
+more: the kernel alone knows which words made up a turn and whether a sound took the floor. A journal
+of older code may be decided otherwise today; ``Summary.diverged_at`` says from where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from antiphon.kernel import commands as cmd
+from antiphon.kernel import events as ev
+from antiphon.kernel.session import Session, is_stale
+from antiphon.observe.drafts import OverlapDraft, TurnDraft
+from antiphon.observe.latency import Milestones, percentile
+from antiphon.observe.views import (
+    Conversation,
+    EffectView,
+    Failure,
+    InputKind,
+    LineEvent,
+    Speech,
+    Summary,
+    TurnView,
+)
+
+
+def conversation(entries: Iterable[ev.Entry]) -> Conversation:
+    """The whole call as data. Entries are those of one session, in order, from the first."""
+    reader = _Reader()
+    for entry in entries:
+        reader.read(entry)
+    return reader.result()
+
+
+def summary(entries: Iterable[ev.Entry]) -> Summary:
+    return conversation(entries).summary
+
+
+class _Reader:
+    """Reads one journal. Facts come from the events, decisions from the kernel that folds them again."""
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self.first: ev.SessionStarted | None = None
+        self.last: ev.Entry | None = None
+        self.began_at = 0
+        self.diverged_at = 0
+        self.turns: dict[int, TurnDraft] = {}
+        self.line: list[LineEvent] = []
+        self.ended = ""
+        # the caller, between turns
+        self.speech: list[Speech] = []
+        self.partials: dict[int, int] = {}
+        self.failures: list[Failure] = []
+        self.marks = Milestones()
+        self.overlap: OverlapDraft | None = None
+
+    def read(self, entry: ev.Entry) -> None:
+        if self.last is None:
+            self.began_at = entry.at
+        stale = is_stale(self.session.state, entry.event, entry.at) and not self.diverged_at
+        utterance, pieces = self.session.state.utterance, len(self.session.state.pieces)
+        try:
+            again, commands = self.session.receive(entry.event, entry.at)
+        except msgspec.DecodeError:  # a policy this code cannot read: the facts are shown, the decisions are not known
+            again, commands = entry, ()
+            self.diverged_at = self.diverged_at or entry.seq
+        if again.digest != entry.digest and not self.diverged_at:
+            self.diverged_at = entry.seq
+        self.last = entry
+        if stale:
+            return
+        self._caller(entry.event, entry.at, utterance)
+        if isinstance(entry.event, ev.TranscriptFinal):
+            taken = len(self.session.state.pieces) > pieces or any(isinstance(each, cmd.Classify) for each in commands)
+            self._final(entry.event, entry.at, taken or bool(self.diverged_at))
+        self._line(entry.event, entry.at)
+        for command in commands:
+            self._decided(command, entry)
+        self._work(entry.event, entry.at)
+
+    # -- facts about the caller and the line -------------------------------------------------------
+
+    def _caller(self, event: ev.AnyEvent, at: int, utterance: int) -> None:
+        match event:
+            case ev.SpeechStarted():
+                self.overlap = OverlapDraft(at, turn=0, utterance=utterance)
+            case ev.SpeechStopped(hangover_ms=hangover):
+                self.marks.ended, self.marks.stopped = max(0, at - hangover), at
+            case ev.TranscriptPartial(utterance=number, text=text):
+                self.partials[number] = self.partials.get(number, 0) + 1
+                self._overheard(number, text)
+            case ev.TranscriptionFailed(code=code):
+                self.marks.final = at
+                self.failures.append(Failure(at, "stt", code))
+            case ev.DeadlineReached(name="final"):
+                self.marks.final = at
+            case ev.DigitPressed() | ev.TextTyped() | ev.LineAttached():
+                self.marks = Milestones(ended=at)
+
+    def _final(self, event: ev.TranscriptFinal, at: int, taken: bool) -> None:
+        """``taken``: the kernel took it for part of the caller's turn; else it was said over the agent's speech."""
+        self.marks.final = at
+        self._overheard(event.utterance, event.text)
+        partials = self.partials.pop(event.utterance, 0)
+        if taken and event.text.strip():
+            self.speech.append(
+                Speech(at, event.utterance, event.text, partials, event.language, event.confidence, event.provider)
+            )
+
+    def _overheard(self, utterance: int, text: str) -> None:
+        if self.overlap is not None and self.overlap.utterance == utterance and text.strip():
+            self.overlap.text = text
+
+    def _line(self, event: ev.AnyEvent, at: int) -> None:
+        match event:
+            case ev.SessionStarted():
+                self.first = event
+            case ev.LineDropped(code=code):
+                self.line.append(LineEvent(at, "dropped", code))
+                self.ended = "detached"
+            case ev.LineAttached(transport=transport):
+                self.line.append(LineEvent(at, "attached", transport))
+                self.ended = ""
+            case ev.CallerHungUp(reason=reason):
+                self.line.append(LineEvent(at, "hung_up", reason))
+            case ev.SessionClosed(reason=reason):
+                self.line.append(LineEvent(at, "closed", reason))
+                self.ended = reason or "closed"
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    def _decided(self, command: cmd.AnyCommand, entry: ev.Entry) -> None:
+        match command:
+            case cmd.FinishUtterance():
+                self.marks.finished = entry.at
+            case cmd.Classify(turn=turn, text=text):
+                self._begin(turn, entry, text)
+            case cmd.StartReply(turn=turn, tier=tier):
+                draft = self._turn(turn, entry.at)
+                draft.tiers.append(tier)
+                if draft.marks.understood is None:
+                    draft.marks.understood = entry.at
+            case cmd.Say(turn=turn, phrase=phrase):
+                self._turn(turn, entry.at).phrases.append(phrase)
+            case cmd.AbandonAttempt(turn=turn):
+                self._turn(turn, entry.at).abandon()
+            case cmd.PausePlayout(turn=turn):
+                draft = self._turn(turn, entry.at)
+                if self.overlap is not None and self.overlap.turn != turn:
+                    self.overlap.turn = turn
+                    draft.overlaps.append(self.overlap)
+            case cmd.CancelReply(turn=turn):
+                self._cancel(self._turn(turn, entry.at), entry)
+
+    def _begin(self, turn: int, entry: ev.Entry, question: str) -> None:
+        """The caller's turn is confirmed: what was gathered since the last one is its input."""
+        draft = self.turns[turn] = TurnDraft(turn, entry.at, _input_of(entry.event), self.session.state.language)
+        draft.question = question
+        draft.speech = self.speech
+        draft.failures, draft.marks = self.failures, self.marks
+        draft.marks.begun = entry.at
+        if draft.marks.ended is None:
+            draft.marks.ended = draft.marks.final if draft.marks.final is not None else entry.at
+        self.speech, self.failures, self.marks = [], [], Milestones()
+
+    def _turn(self, turn: int, at: int) -> TurnDraft:
+        """The turn of that number; one that nothing was asked for begins here, with a phrase."""
+        draft = self.turns.get(turn)
+        if draft is None:
+            draft = self.turns[turn] = TurnDraft(turn, at, "none", self.session.state.language)
+            draft.marks = Milestones(ended=at)
+        return draft
+
+    def _cancel(self, draft: TurnDraft, entry: ev.Entry) -> None:
+        """A reply was cut off: by the caller's words or keys, or by a failure, a lost line, a hang-up."""
+        draft.cut_by = "other"
+        match entry.event:
+            case ev.TranscriptPartial() | ev.TranscriptFinal() | ev.TranscriptionFailed():
+                said = self.overlap.text if self.overlap is not None and self.overlap.turn == draft.turn else ""
+            case ev.DeadlineReached(name="interrupt"):
+                said = ""
+            case ev.DigitPressed(digit=digit):
+                said = digit
+            case ev.TextTyped(text=text):
+                said = text
+            case _:
+                return
+        draft.cut_by = "caller"
+        overlap = self.overlap
+        if overlap is None or overlap.turn != draft.turn or isinstance(entry.event, (ev.DigitPressed, ev.TextTyped)):
+            # Words that came without an edge of the gate, or a key: the interruption begins with them.
+            overlap = OverlapDraft(entry.at, draft.turn, 0, said or getattr(entry.event, "text", ""))
+            draft.overlaps.append(overlap)
+        overlap.took_floor = True
+
+    # -- facts about the work ----------------------------------------------------------------------
+
+    def _work(self, event: ev.AnyEvent, at: int) -> None:
+        if isinstance(event, (ev.EffectSucceeded, ev.EffectFailed, ev.CommandLost)):
+            self._settle(event)
+            return
+        number = getattr(event, "turn", None)
+        if number is None:
+            return
+        draft = self._turn(number, at)
+        self._speech_of(draft, event, at)
+        match event:
+            case ev.IntentReady(intent=intent, confidence=confidence):
+                draft.intent, draft.intent_confidence = intent, confidence
+            case ev.PassagesReady(passages=passages):
+                draft.passages = tuple(passage.id for passage in passages)
+            case ev.StageFailed():
+                draft.failures.append(Failure(at, event.stage, event.code, event.provider, event.attempt))
+            case ev.ReplyBegun():
+                if draft.marks.text is None:
+                    draft.marks.text = at
+            case ev.ReplyGenerated(sources=sources):
+                draft.sources = sources
+            case ev.PlayoutStarved():
+                draft.starved += 1
+            case ev.EffectRequested():
+                draft.effects[event.key] = EffectView(at, event.key, event.name, event.kind)
+
+    def _speech_of(self, draft: TurnDraft, event: ev.AnyEvent, at: int) -> None:
+        match event:
+            case ev.SegmentReady():
+                draft.decide(event, at)
+            case ev.PlayoutStopped(segment=number, heard_chars=chars):
+                draft.stop(number, chars)
+            case ev.PlayoutFinished():
+                draft.finish()
+            case (
+                ev.SegmentSynthesized(segment=number)
+                | ev.SegmentStarted(segment=number)
+                | ev.SegmentPlayed(segment=number)
+            ):
+                segment = draft.segment(number)
+                if segment is None:
+                    return
+                if isinstance(event, ev.SegmentPlayed):
+                    segment.hear()
+                elif isinstance(event, ev.SegmentSynthesized):
+                    segment.synthesized_at = at if segment.synthesized_at is None else segment.synthesized_at
+                else:
+                    draft.begin(segment, at)
+
+    def _settle(self, event: ev.EffectSucceeded | ev.EffectFailed | ev.CommandLost) -> None:
+        for draft in self.turns.values():
+            effect = draft.effects.get(event.key)
+            if effect is None:
+                continue
+            match event:
+                case ev.EffectSucceeded(result=result):
+                    status, detail = "done", result
+                case ev.EffectFailed(code=code):
+                    status, detail = "failed", code
+                case _:
+                    status, detail = "lost", event.command
+            draft.effects[event.key] = EffectView(effect.at_ms, effect.key, effect.name, effect.kind, status, detail)
+
+    # -- the result --------------------------------------------------------------------------------
+
+    def result(self) -> Conversation:
+        turns = tuple(self.turns[number].view() for number in sorted(self.turns))
+        return Conversation(
+            summary=self._summary(turns),
+            turns=turns,
+            line=tuple(self.line),
+            unanswered=tuple(self.speech),
+        )
+
+    def _summary(self, turns: Sequence[TurnView]) -> Summary:
+        first = self.first or ev.SessionStarted("", "", "", b"")
+        asked = [turn for turn in turns if turn.input != "none"]
+        ledgers = [turn.latency for turn in asked if turn.latency is not None]
+        kinds = [overlap.kind for turn in turns for overlap in turn.overlaps]
+        totals = [ledger.total_ms for ledger in ledgers]
+        return Summary(
+            session=first.session,
+            started_at=first.started_at,
+            transport=first.transport,
+            language=first.language,
+            caller=first.caller,
+            duration_ms=self.last.at - self.began_at if self.last else 0,
+            entries=self.last.seq if self.last else 0,
+            turns=len(asked),
+            interruptions=kinds.count("barge_in"),
+            backchannels=kinds.count("backchannel"),
+            false_interruptions=kinds.count("noise"),
+            failures=sum(len(turn.failures) for turn in turns) + len(self.failures),
+            ended=self.ended,
+            median_ms=percentile(totals, 0.5),
+            p95_ms=percentile(totals, 0.95),
+            added_median_ms=percentile([ledger.added_ms for ledger in ledgers], 0.5),
+            diverged_at=self.diverged_at,
+        )
+
+
+def _input_of(event: ev.AnyEvent) -> InputKind:
+    match event:
+        case ev.TextTyped():
+            return "typed"
+        case ev.DigitPressed() | ev.DeadlineReached(name="digits"):
+            return "digits"
+        case ev.LineAttached():
+            return "resumed"
+    return "speech"

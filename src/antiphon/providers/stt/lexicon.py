@@ -1,0 +1,133 @@
+"""The two files a decoder needs for an application: its language model and its pronunciation dictionary.
+
+They are made of the application's phrases in about half a second and kept in a cache directory under a
+name that is a hash of all that went into them. Blocking: it runs in the recogniser's own process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from antiphon.providers.stt.language_model import MAX_SENTENCES, TrigramModel, words
+from antiphon.providers.stt.phrases import general
+from antiphon.providers.stt.pronounce import pronunciations
+
+VERSION = 1
+"""Raise it when the same phrases shall give other files."""
+
+BACKGROUND_SHARE = 0.35
+"""Of the unigram probability, for words that are in no phrase."""
+
+GENERAL_WEIGHT = 0.5
+"""How much a general phrase counts against one of the application's."""
+
+PHONEMES_TIMEOUT_S = 20
+
+
+def cache_directory(wanted: str = "") -> Path:
+    """``wanted``, or the user's cache (XDG base directory specification), or a temporary one of this user alone."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    temporary = Path(tempfile.gettempdir()) / f"antiphon-{os.getuid()}"
+    for directory in (Path(wanted),) if wanted else (Path(home) / "antiphon", temporary):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(directory, os.W_OK) and directory.stat().st_uid == os.getuid():
+                return directory
+        except OSError:
+            continue
+    return Path(tempfile.mkdtemp(prefix="antiphon-"))
+
+
+def files(phrases: Iterable[str], *, model: Path, background_words: int, cache: str = "") -> tuple[Path, Path]:
+    """The paths of (ARPA language model, dictionary) for these phrases; made now if they are not cached.
+
+    ``model`` is the wheel's ``en-us`` directory. Raises ``OSError`` when nothing can be written.
+    """
+    sentences = [words(phrase) for phrase in list(phrases)[:MAX_SENTENCES]]
+    common = [words(phrase) for phrase in general()]
+    size = (model / "cmudict-en-us.dict").stat().st_size
+    content = repr((VERSION, BACKGROUND_SHARE, GENERAL_WEIGHT, background_words, size, sentences, common))
+    key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+    directory = cache_directory(cache)
+    arpa, dictionary = directory / f"{key}.lm", directory / f"{key}.dict"
+    if not (arpa.exists() and dictionary.exists()):
+        text, entries = _make(sentences, common, model, background_words)
+        _write(dictionary, entries)
+        _write(arpa, text)
+    return arpa, dictionary
+
+
+def _make(sentences: list[list[str]], common: list[list[str]], model: Path, background_words: int) -> tuple[str, str]:
+    known = _read_dictionary(model / "cmudict-en-us.dict")
+    wanted = {word for sentence in (*sentences, *common) for word in sentence}
+    ipa = _phonemes(sorted({word.lower() for word in wanted if word.lower() not in known}))
+    spoken: dict[str, list[str]] = {}
+    for word in sorted(wanted):
+        ways = spoken.setdefault(word.lower(), [])
+        ways += [way for way in pronunciations(word, known, ipa) if way not in ways]
+    spoken = {word: ways for word, ways in spoken.items() if ways}
+    background = _background(model, known, background_words)
+    for word in background:
+        spoken.setdefault(word, known[word])
+    trigrams = TrigramModel()
+    for group, weight in ((sentences, 1.0), (common, GENERAL_WEIGHT)):
+        lowered = ([word.lower() for word in sentence] for sentence in group)
+        trigrams.add(([word for word in sentence if word in spoken] for sentence in lowered), weight)
+    entries = []
+    for word, ways in sorted(spoken.items()):
+        entries += [f"{word}{f'({at + 1})' if at else ''} {way}" for at, way in enumerate(ways)]
+    return trigrams.arpa(background, BACKGROUND_SHARE), "\n".join([*entries, ""])
+
+
+def _read_dictionary(path: Path) -> dict[str, list[str]]:
+    known: dict[str, list[str]] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            word, _, phones = line.rstrip().partition(" ")
+            known.setdefault(word.partition("(")[0], []).append(phones)
+    return known
+
+
+def _background(model: Path, known: dict[str, list[str]], count: int) -> dict[str, float]:
+    """The most frequent words of everyday English and their probabilities, from the wheel's own language model."""
+    if count <= 0:
+        return {}
+    from pocketsphinx import NGramModel  # noqa: PLC0415
+
+    everyday = NGramModel.readfile(str(model / "en-us.lm.bin"))
+    scored = sorted(((everyday.prob([word]), word) for word in known if word.isascii()), reverse=True)
+    return {word: math.exp(score * math.log(1.0001)) for score, word in scored[:count]}
+
+
+def _phonemes(unknown: list[str]) -> dict[str, str]:
+    """IPA by espeak-ng, in a process of its own; words without any when espeak-ng is not there."""
+    if not unknown:
+        return {}
+    spoken = subprocess.run(
+        [sys.executable, "-m", "antiphon.providers.tts.espeak_worker", "--phonemes"],
+        input="\n".join(unknown) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=PHONEMES_TIMEOUT_S,
+        check=False,
+    )
+    return dict(zip(unknown, spoken.stdout.splitlines(), strict=False))
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing: another process may be reading or making the same file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

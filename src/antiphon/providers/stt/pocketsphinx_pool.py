@@ -1,0 +1,247 @@
+"""The supervised processes of the pocketsphinx recogniser, as the server sees them.
+
+One nursery, which has the models, and the workers it forked. A worker that dies or hangs is buried and
+another forked in its place (milliseconds, since the models are loaded); when the nursery dies its workers die
+with it and everything is started again. What an owner of utterances notices is ``stt.worker_lost``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+
+import msgspec
+from loguru import logger
+
+from antiphon.errors import ProviderError
+from antiphon.providers.stt.pocketsphinx_messages import (
+    Begin,
+    Bury,
+    Failed,
+    Final,
+    Fork,
+    Forked,
+    FromNursery,
+    FromWorker,
+    Loaded,
+    Partial,
+    Setup,
+    ToNursery,
+    ToWorker,
+)
+from antiphon.providers.workers import Channel, RestartDelay, spawn
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_nursery = msgspec.msgpack.Decoder(FromNursery).decode
+_decode_worker = msgspec.msgpack.Decoder(FromWorker).decode
+
+
+class Utterance:
+    """One utterance that a worker decodes. ``number`` is its owner's, 0 until it is finished."""
+
+    __slots__ = ("key", "number", "on_final", "on_partial", "worker")
+
+    def __init__(
+        self,
+        key: int,
+        worker: Worker,
+        on_partial: Callable[[Utterance, Partial], None],
+        on_final: Callable[[Utterance, Final], None],
+    ) -> None:
+        self.key = key
+        self.worker = worker
+        self.number = 0
+        self.on_partial = on_partial
+        self.on_final = on_final
+
+
+class Worker:
+    """One forked worker and the utterances it has."""
+
+    def __init__(self, pid: int, sock: socket.socket, on_lost: Callable[[Worker, str], None]) -> None:
+        self.pid = pid
+        self.utterances: dict[int, Utterance] = {}
+        self.started = time.monotonic()
+        self._tell_lost = on_lost
+        self._channel = Channel(sock, self._on_message, self._on_lost)
+
+    def send(self, task: ToWorker) -> None:
+        self._channel.send(_encode(task))
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _on_message(self, payload: bytes) -> None:
+        report = _decode_worker(payload)
+        utterance = self.utterances.get(report.key)
+        if utterance is None:
+            return  # dropped meanwhile
+        if isinstance(report, Partial):
+            utterance.on_partial(utterance, report)
+        else:
+            del self.utterances[report.key]
+            utterance.on_final(utterance, report)
+
+    def _on_lost(self, reason: str) -> None:
+        self._tell_lost(self, reason)
+        lost, self.utterances = self.utterances, {}
+        for utterance in lost.values():
+            utterance.on_final(utterance, Final(utterance.key, error="stt.worker_lost"))
+
+
+class Nursery:
+    """The process that has the models. All callbacks come on the loop's thread."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        on_report: Callable[[FromNursery, socket.socket | None], None],
+        on_lost: Callable[[Nursery, str], None],
+    ) -> None:
+        self._on_report = on_report
+        self.started = time.monotonic()
+        sock, self.child = spawn("antiphon.providers.stt.pocketsphinx_worker")
+        self._channel = Channel(sock, self._on_message, lambda reason: on_lost(self, reason))
+        self._channel.send(_encode(setup))
+
+    def send(self, order: ToNursery) -> None:
+        self._channel.send(_encode(order))
+
+    async def close(self) -> None:
+        self._channel.close()
+        self.child.kill()  # its children die with it (worker_pipe.settle), or of the end of their own pipes
+        await self.child.reap()
+
+    def _on_message(self, payload: bytes) -> None:
+        report = _decode_nursery(payload)
+        sock = socket.socket(fileno=self._channel.files.popleft()) if isinstance(report, Forked) else None
+        self._on_report(report, sock)
+
+
+class Pool:
+    """``count`` workers, as long as it is started."""
+
+    def __init__(self, setup: Setup, count: int) -> None:
+        self._setup = setup
+        self._count = count
+        self._nursery: Nursery | None = None
+        self._workers: list[Worker] = []
+        self._started = False
+        self._last_key = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._nursery_delay = RestartDelay()
+        self._worker_delay = RestartDelay()
+        self.ready = asyncio.Event()
+        """Set when the first worker hears, or when it is known that none ever will (``failure``)."""
+        self.failure = ""
+        self.loaded: Loaded | None = None
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers]
+
+    @property
+    def nursery_pid(self) -> int:
+        """0 while there is none."""
+        return self._nursery.child.pid if self._nursery is not None else 0
+
+    def start(self) -> None:
+        """Does nothing when started. Raises ``ProviderError`` when no process can be started."""
+        if self._started:
+            return
+        self.failure = ""
+        self._nursery = Nursery(self._setup, self._on_report, self._on_nursery_lost)
+        self._started = True
+
+    async def close(self) -> None:
+        self._started = False
+        self.ready.clear()
+        for task in self._tasks:
+            task.cancel()
+        tasks = tuple(self._tasks)
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.close()
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            await nursery.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def begin(
+        self,
+        sample_rate: int,
+        cmn: str,
+        on_partial: Callable[[Utterance, Partial], None],
+        on_final: Callable[[Utterance, Final], None],
+        *,
+        beside: Utterance | None = None,
+    ) -> Utterance | None:
+        """Gives an utterance to the worker that has ``beside``, else to the one with the least to do.
+
+        ``None`` when there is no worker now. ``on_final`` is called exactly once unless it is dropped.
+        """
+        if beside is not None:
+            worker = beside.worker
+        elif self._workers:
+            worker = min(self._workers, key=lambda each: len(each.utterances))
+        else:
+            return None
+        self._last_key = key = self._last_key + 1
+        utterance = worker.utterances[key] = Utterance(key, worker, on_partial, on_final)
+        worker.send(Begin(key, sample_rate, cmn))
+        return utterance
+
+    def _on_report(self, report: FromNursery, sock: socket.socket | None) -> None:
+        if isinstance(report, Loaded):
+            self.loaded = report
+            for _ in range(self._count):
+                self._fork()
+        elif isinstance(report, Failed):
+            self.failure = report.reason
+            self.ready.set()
+        elif sock is not None:
+            self._workers.append(Worker(report.pid, sock, self._on_worker_lost))
+            self.ready.set()
+
+    def _on_worker_lost(self, worker: Worker, reason: str) -> None:
+        logger.warning("pocketsphinx worker {} {}", worker.pid, reason)
+        self._workers.remove(worker)
+        if self._nursery is not None:
+            self._nursery.send(Bury(worker.pid))  # hung, perhaps: it must not compute on beside its successor
+            self._later(self._worker_delay.after(time.monotonic() - worker.started), self._fork)
+
+    def _on_nursery_lost(self, nursery: Nursery, reason: str) -> None:
+        if self._nursery is not nursery:
+            return
+        logger.warning("pocketsphinx nursery {} {}", nursery.child.pid, reason)
+        self._nursery = None
+        nursery.child.kill()
+        self._keep(asyncio.get_running_loop().create_task(nursery.child.reap()))
+        if not self.failure:
+            self._later(self._nursery_delay.after(time.monotonic() - nursery.started), self._restart)
+
+    def _fork(self) -> None:
+        if self._nursery is not None:
+            self._nursery.send(Fork())
+
+    def _restart(self) -> None:
+        if not self._started or self._nursery is not None:
+            return
+        try:
+            self._nursery = Nursery(self._setup, self._on_report, self._on_nursery_lost)
+        except ProviderError as error:
+            logger.warning("pocketsphinx nursery: {}", error)
+            self._later(self._nursery_delay.after(0.0), self._restart)
+
+    def _later(self, delay: float, action: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(delay)
+            action()
+
+        self._keep(asyncio.get_running_loop().create_task(wait()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

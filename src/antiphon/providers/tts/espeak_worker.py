@@ -1,0 +1,376 @@
+"""The worker process that speaks: the only place where espeak-ng is loaded.
+
+espeak-ng is GPL-3, keeps its state in globals and may crash, so it lives alone in this program, which is
+reached over a pipe. Requests are served one after the other: a sentence takes a few milliseconds.
+
+``python -m antiphon.providers.tts.espeak_worker --phonemes`` reads words from standard input, one a line,
+and writes their IPA, one a line: it is how the speech recogniser learns to hear words that no dictionary has.
+
+The calls follow espeak-ng's ``speak_lib.h`` (1.52).
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from antiphon.media.resample import Resampler
+from antiphon.providers.tts.spoken import Spoken, prepare, word_start
+from antiphon.providers.worker_pipe import WorkerPipe, from_arguments, settle
+
+PIECE_MS = 100
+"""The length of a piece after the first; the first is sent as soon as there is any sound."""
+
+QUIET = 96
+"""Samples below this at the start of a segment are silence and are cut (16-bit; espeak's own is all but zero)."""
+
+ONSET = 110
+"""Samples at espeak's rate (5 ms)."""
+
+PAUSES_MS = {".": 140, "?": 140, "!": 140, "।": 140, "॥": 140, ":": 90, ";": 90, ",": 60}
+"""Silence after a segment that ends so. espeak leaves about 8 ms, and segments would run into each other."""
+
+_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT
+_DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
+_UTF8 = 1  # espeakCHARS_UTF8
+_WORD = 1  # espeakEVENT_WORD
+_RATE, _PITCH = 1, 3  # espeak_PARAMETER
+_IPA_SPACED = 0x02 | (ord(" ") << 8)  # phonememode: IPA, phonemes apart
+
+
+class Speak(msgspec.Struct, array_like=True, tag=0):
+    id: int
+    text: str
+    language: str
+    voice: str
+    sample_rate: int
+    rate_wpm: int
+    pitch: int
+
+
+class Cancel(msgspec.Struct, array_like=True, tag=1):
+    id: int
+
+
+class Piece(msgspec.Struct, array_like=True, tag=0):
+    """PCM, and pairs of (index in the text, sample in the segment) for the words that begin in it."""
+
+    id: int
+    pcm: bytes
+    words: list[tuple[int, int]]
+
+
+class Done(msgspec.Struct, array_like=True, tag=1):
+    """The last message about a request; ``code`` is empty when it went well."""
+
+    id: int
+    code: str = ""
+    reason: str = ""
+
+
+class Ready(msgspec.Struct, array_like=True, tag=2):
+    """The library is loaded. ``languages`` are those it can speak (lower case BCP 47)."""
+
+    languages: list[str]
+
+
+Request = Speak | Cancel
+Report = Piece | Done | Ready
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+class _Voice(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_void_p),  # a byte of priority, a string, ... , a byte 0
+        ("identifier", ctypes.c_char_p),
+        ("gender", ctypes.c_ubyte),
+        ("age", ctypes.c_ubyte),
+        ("variant", ctypes.c_ubyte),
+        ("xx1", ctypes.c_ubyte),
+        ("score", ctypes.c_int),
+        ("spare", ctypes.c_void_p),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Unspeakable(Exception):
+    """This request cannot be spoken, now or later."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Espeak:
+    """The library, initialised: at most once in a process."""
+
+    def __init__(self) -> None:
+        import espeakng_loader  # noqa: PLC0415 - only this process may load it
+
+        data = Path(espeakng_loader.get_data_path())
+        self.library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.sample_rate: int = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), _DONT_EXIT)
+        if self.sample_rate <= 0:
+            raise OSError(f"espeak-ng cannot read its data in {data}")
+        self.library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        self.variants = {path.name for path in (data / "voices" / "!v").iterdir()}
+        self.names: dict[str, str] = {}
+        """From a language, an identifier's last part or a voice's name, all in lower case, to what loads it."""
+        self._list_voices()
+        self._voice = ""
+
+    def _list_voices(self) -> None:
+        voices = self.library.espeak_ListVoices(None)
+        at = 0
+        while voices[at]:
+            voice = voices[at].contents
+            at += 1
+            file = voice.identifier.decode().rpartition("/")[2]
+            languages = []
+            pointer = voice.languages
+            while ctypes.string_at(pointer, 1) != b"\0":
+                language = ctypes.string_at(pointer + 1)
+                languages.append(language.decode().lower())
+                pointer += 2 + len(language)
+            for name in (*languages, file.lower(), voice.name.decode().lower()):
+                self.names.setdefault(name, file)
+
+    def choose(self, language: str, voice: str) -> str:
+        """The file name (with ``+variant``) for a request. Raises ``Unspeakable``."""
+        name, plus, variant = voice.lower().partition("+")
+        if plus and variant not in {known.lower() for known in self.variants}:
+            message = f"espeak-ng has no variant {variant!r} of a voice: it has f1 to f5, m1 to m8, edward and others"
+            raise Unspeakable("tts.voice", message)
+        if name:
+            if name not in self.names:
+                raise Unspeakable("tts.voice", f"espeak-ng has no voice {name!r}: name a language or one of its voices")
+            return self.names[name] + plus + variant
+        tag = language.lower().replace("_", "-")
+        while tag and tag not in self.names:
+            tag = tag.rpartition("-")[0]
+        if not tag:
+            raise Unspeakable("tts.language", f"espeak-ng does not speak {language!r}")
+        return self.names[tag] + plus + variant
+
+    def use(self, file: str, rate_wpm: int, pitch: int) -> None:
+        if file != self._voice:
+            if self.library.espeak_SetVoiceByName(file.encode()) != 0:
+                raise Unspeakable("tts.voice", f"espeak-ng cannot load the voice {file!r}")
+            self._voice = file
+        self.library.espeak_SetParameter(_RATE, rate_wpm, 0)
+        self.library.espeak_SetParameter(_PITCH, pitch, 0)
+
+    def phonemes(self, word: str) -> str:
+        """IPA, phonemes apart by spaces, in the present voice."""
+        text = ctypes.c_char_p(word.encode())
+        parts = []
+        while text.value:
+            part = self.library.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, _IPA_SPACED)
+            if part:
+                parts.append(part.decode())
+        return " ".join(parts)
+
+
+class _Cut:
+    """Cuts the silence before the first sound, but for ``ONSET`` samples: consonants begin softly."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.heard = False
+
+    def __call__(self, pcm: bytes) -> bytes:
+        if self.heard:
+            return pcm
+        samples = memoryview(pcm).cast("h")
+        loud = next((at for at, sample in enumerate(samples) if abs(sample) >= QUIET), None)
+        if loud is None:
+            self.samples += len(samples)
+            return b""
+        self.heard = True
+        start = max(0, loud - ONSET)
+        self.samples += start
+        return pcm[2 * start :]
+
+
+class _Utterance:
+    """One request while it is being spoken: espeak's sound in, pieces out."""
+
+    def __init__(self, speak: Speak, espeak_rate: int, pipe: WorkerPipe) -> None:
+        self.id = speak.id
+        self._pipe = pipe
+        self._written = speak.text
+        self._spoken: Spoken = prepare(speak.text, speak.language)
+        self._ratio = speak.sample_rate / espeak_rate
+        self._resampler = Resampler(espeak_rate, speak.sample_rate)
+        self._piece = speak.sample_rate * PIECE_MS // 1000 * 2
+        self._cut = _Cut()
+        self._buffer = bytearray()
+        self._sent = 0
+        self._marks: collections.deque[tuple[int, int]] = collections.deque()
+        self._last_char = -1
+        self.cancelled = False
+
+    @property
+    def text(self) -> str:
+        return self._spoken.text
+
+    def word(self, position: int, sample: int) -> None:
+        """espeak says: the word at ``position`` (from 1) begins at ``sample`` of its own rate."""
+        origin = self._spoken.origin
+        if not origin:
+            return
+        char = word_start(self._written, origin[min(max(position - 1, 0), len(origin) - 1)])
+        if char > self._last_char and char < len(self._written):
+            self._last_char = char
+            self._marks.append((char, sample))
+
+    def sound(self, pcm: bytes) -> None:
+        self._add(self._resampler.process(self._cut(pcm)))
+
+    def finish(self) -> None:
+        self._add(self._resampler.process(b"", last=True))
+        if self._sent or self._buffer:
+            end = self._written.rstrip().rstrip("*_`\"')”’")[-1:]
+            self._buffer += bytes(PAUSES_MS.get(end, 0) * self._piece // PIECE_MS // 2 * 2)
+        if self._buffer:
+            self._send(len(self._buffer), last=True)
+
+    def _add(self, pcm: bytes) -> None:
+        self._buffer += pcm
+        if self._buffer and not self._sent:
+            self._send(len(self._buffer))
+        while len(self._buffer) >= self._piece:
+            self._send(self._piece)
+
+    def _send(self, length: int, *, last: bool = False) -> None:
+        end = self._sent + length // 2
+        words = []
+        while self._marks:
+            char, at = self._marks[0]
+            sample = max(0, round((at - self._cut.samples) * self._ratio))
+            if sample >= end and not last:
+                break
+            words.append((char, min(sample, end - 1)))
+            self._marks.popleft()
+        self._pipe.send(_encode(Piece(self.id, bytes(self._buffer[:length]), words)))
+        del self._buffer[:length]
+        self._sent = end
+
+
+class _Server:
+    def __init__(self, pipe: WorkerPipe) -> None:
+        self._pipe = pipe
+        self._espeak = Espeak()
+        self._waiting: collections.OrderedDict[int, Speak] = collections.OrderedDict()
+        self._current: _Utterance | None = None
+        self._callback = _Callback(self._on_sound)
+        self._failure: BaseException | None = None
+        self._espeak.library.espeak_SetSynthCallback(self._callback)
+
+    def run(self) -> None:
+        self._pipe.send(_encode(Ready(sorted(self._espeak.names))))
+        while True:
+            self._take(None if not self._waiting else 0)
+            if self._waiting:
+                self._speak(self._waiting.popitem(last=False)[1])
+
+    def _take(self, timeout_ms: int | None) -> None:
+        for message in self._pipe.read(timeout_ms):
+            request = _decode(message)
+            if isinstance(request, Speak):
+                self._waiting[request.id] = request
+            elif self._current is not None and self._current.id == request.id:
+                self._current.cancelled = True
+            elif self._waiting.pop(request.id, None):
+                self._pipe.send(_encode(Done(request.id)))
+
+    def _speak(self, speak: Speak) -> None:
+        try:
+            file = self._espeak.choose(speak.language, speak.voice)
+            self._espeak.use(file, speak.rate_wpm, speak.pitch)
+        except Unspeakable as error:
+            self._pipe.send(_encode(Done(speak.id, error.code, str(error))))
+            return
+        self._current = current = _Utterance(speak, self._espeak.sample_rate, self._pipe)
+        text = current.text.encode()
+        result = 0
+        if any(map(str.isalnum, current.text)):  # signs alone would be read out by name
+            result = self._espeak.library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None)
+        self._current = None
+        if self._failure is not None:
+            raise self._failure
+        if result != 0 and not current.cancelled:
+            self._pipe.send(_encode(Done(speak.id, "tts.failed", f"espeak-ng returned {result}")))
+            return
+        if not current.cancelled:
+            current.finish()
+        self._pipe.send(_encode(Done(speak.id)))
+
+    def _on_sound(self, wave: int | None, count: int, events: Any) -> int:
+        """espeak's callback: 0 to go on, 1 to stop. An exception cannot pass through C and is kept for later."""
+        current = self._current
+        if current is None:
+            return 1
+        try:
+            self._take(0)
+            if current.cancelled:
+                return 1
+            at = 0
+            while events[at].type:
+                if events[at].type == _WORD:
+                    current.word(events[at].text_position, events[at].sample)
+                at += 1
+            if wave and count > 0:
+                current.sound(ctypes.string_at(wave, 2 * count))
+        except BaseException as error:  # noqa: BLE001 - raised again by _speak
+            self._failure = error
+            return 1
+        return 0
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Request).decode
+
+
+def _write_phonemes() -> None:
+    espeak = Espeak()
+    espeak.use(espeak.choose("en-us", ""), 175, 50)
+    for line in sys.stdin:
+        sys.stdout.write(espeak.phonemes(line.strip()) + "\n")
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--phonemes"]:
+        _write_phonemes()
+        return
+    pipe = from_arguments()
+    settle(int(sys.argv[1]))
+    try:
+        _Server(pipe).run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the server is gone, or wants no more of us
+
+
+if __name__ == "__main__":
+    main()

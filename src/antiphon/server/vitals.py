@@ -1,0 +1,90 @@
+"""What the process knows of its own condition: how late its event loop runs, and whether it is about to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from antiphon.errors import ConfigError
+
+TICK_S = 0.1
+WINDOW_S = 10.0
+LATE_MS = 250.0
+"""A loop later than this within the last ten seconds makes health say degraded: callers hear a gap of 250 ms."""
+
+
+class Vitals:
+    """One per process: the composition root gives the same one to ``create_app`` and ``serve``.
+
+    ``watchdog_s``: a loop that stands still for this long ends the process with status 1, after writing every
+    thread's stack to ``dump_to`` (default: stderr): a frozen process would keep its calls, a dead one lets
+    another take them over. Never reached by a slow turn; 1 to 5 s is a sensible value. 0 turns it off.
+    Raises ``ConfigError`` for a watchdog shorter than a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        watchdog_s: float = 0.0,
+        dump_to: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if 0 < watchdog_s < 1:
+            raise ConfigError("the watchdog must be 0 (off) or at least 1 second: shorter ones fire on a busy machine")
+        self.draining = False
+        self._watchdog_s = watchdog_s
+        self._dump_to = dump_to
+        self._clock = clock
+        self._born = clock()
+        self._due = 0.0
+        self._armed_until = 0.0
+        self._late: deque[float] = deque(maxlen=round(WINDOW_S / TICK_S))
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def uptime_s(self) -> float:
+        return self._clock() - self._born
+
+    @property
+    def loop_lag_ms(self) -> float:
+        """The worst lateness of the loop within the last ten seconds; 0 before ``start``."""
+        return max(self._late, default=0.0)
+
+    @property
+    def loop_is_late(self) -> bool:
+        return self.loop_lag_ms > LATE_MS
+
+    def start(self) -> None:
+        """Begins to watch the running loop."""
+        if self._timer is None:
+            self._rearm()
+            self._next_tick()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            if self._watchdog_s:
+                faulthandler.cancel_dump_traceback_later()
+
+    def _next_tick(self) -> None:
+        self._due = self._clock() + TICK_S
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._late.append(max(0.0, (self._clock() - self._due) * 1000.0))
+        self._rearm()
+        self._next_tick()
+
+    def _rearm(self) -> None:
+        # Each arming starts a thread, about 50 us: so not on every tick.
+        if self._watchdog_s and self._clock() >= self._armed_until:
+            self._armed_until = self._clock() + self._watchdog_s / 4
+            if self._dump_to is None:
+                faulthandler.dump_traceback_later(self._watchdog_s, exit=True)
+            else:
+                faulthandler.dump_traceback_later(self._watchdog_s, exit=True, file=self._dump_to)

@@ -1,0 +1,170 @@
+"""What must hold of every call, whatever happens in it. Each check reads the record of one simulated call.
+
+A violation is a sentence that begins with the invariant's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import msgspec
+
+from antiphon.errors import ReplayDiverged
+from antiphon.kernel import commands as cmd
+from antiphon.kernel import events as ev
+from antiphon.kernel.session import Session, replay
+from antiphon.sim.far_end import RATE, WORD_MS, read_back
+from antiphon.sim.world import POLICY, Record
+
+_WORD = re.compile(r"a(\d+)x(\d+)w(\d+)")
+_WHOLE = RATE * WORD_MS // 1000
+FIRST_SOUND_S = POLICY.filler_ms / 1000 + 0.35
+"""A turn's first sound: the filler's deadline, the way to the far end, one turn of the wheel."""
+LONGEST_TURN_S = 40.0
+
+
+def violations(record: Record) -> list[str]:
+    found = []
+    for check in (
+        one_reply_at_a_time,
+        never_hangs_up_on_a_talker,
+        every_turn_is_heard,
+        nothing_stale_is_spoken,
+        history_is_what_was_heard,
+        effects_run_once,
+        always_closes,
+        replays_the_same,
+    ):
+        found += [f"{check.__name__}: {what}" for what in check(record)]
+    return found
+
+
+def one_reply_at_a_time(record: Record) -> list[str]:
+    live, bad = 0, []
+    for decision in record.decisions:
+        if isinstance(decision.entry.event, ev.PlayoutFinished) and decision.entry.event.turn == live:
+            live = 0
+        for command in decision.commands:
+            if isinstance(command, cmd.CancelReply) and command.turn == live:
+                live = 0
+            elif isinstance(command, (cmd.StartReply, cmd.Say)):
+                if live not in (0, command.turn):
+                    bad.append(f"turn {command.turn} began while {live} was live, at {decision.at:.3f}")
+                live = command.turn
+    return bad
+
+
+def never_hangs_up_on_a_talker(record: Record) -> list[str]:
+    return [f"hung up ({reason}) on a talking caller" for reason in record.hung_up_on]
+
+
+def every_turn_is_heard(record: Record) -> list[str]:
+    """From a turn's confirmation to its first sound, unless the caller speaks again or the line ends."""
+    bad = []
+    sounds = sorted(start for line in record.lines for start, _, _ in line.played)
+    ends = (ev.SpeechStarted, ev.CallerHungUp, ev.LineDropped, ev.LineAttached, ev.DigitPressed)
+    for index, decision in enumerate(record.decisions):
+        if not any(isinstance(command, cmd.Classify) for command in decision.commands):
+            continue
+        limit = decision.at + FIRST_SOUND_S + record.plan.latency_ms / 1000
+        if any(decision.at <= start <= limit for start in sounds):
+            continue
+        rest = record.decisions[index + 1 :]
+        if any(isinstance(later.entry.event, ends) and later.at <= limit for later in rest):
+            continue
+        bad.append(f"nothing was heard within {FIRST_SOUND_S:.2f} s of the turn confirmed at {decision.at:.3f}")
+    return bad
+
+
+def nothing_stale_is_spoken(record: Record) -> list[str]:
+    """After the order to cancel a turn has reached the far end, no sound of that turn is heard."""
+    bad = []
+    for decision in record.decisions:
+        for command in decision.commands:
+            if not isinstance(command, cmd.CancelReply):
+                continue
+            reached = decision.at + record.plan.latency_ms / 1000 + 0.001
+            for line in record.lines:
+                late = b"".join(audio for start, _, audio in line.played if start >= reached)
+                for word, _ in read_back(late):
+                    match = _WORD.fullmatch(word)
+                    if match and int(match[1]) == command.turn:
+                        bad.append(f"{word} was heard after turn {command.turn} was cancelled at {decision.at:.3f}")
+                        break
+    return bad
+
+
+def history_is_what_was_heard(record: Record) -> list[str]:
+    """Word for word; where a reply was cut off, a word that was cut may count or not."""
+    session = _folded(record)
+    if session is None:
+        return []
+    told = [word for m in session.state.history if m.role == "assistant" for word in m.content.split()]
+    told = [word.strip(".") for word in told]
+    heard_whole, heard_part = Counter[str](), Counter[str]()
+    for line in record.lines:
+        for word, samples in read_back(b"".join(audio for _, _, audio in line.played)):
+            heard_part[word] += 1
+            heard_whole[word] += samples >= _WHOLE - 8
+    cuts = sum(isinstance(c, cmd.CancelReply) for d in record.decisions for c in d.commands)
+    cuts += sum(isinstance(d.entry.event, ev.SegmentCut) for d in record.decisions)
+    broken = 3 * sum(
+        isinstance(d.entry.event, (ev.LineDropped, ev.LineAttached, ev.CallerHungUp)) for d in record.decisions
+    )
+    told_count = Counter(told)
+    invented = sum(max(0, count - heard_part[word]) for word, count in told_count.items())
+    forgotten = sum(max(0, count - told_count[word]) for word, count in heard_whole.items())
+    bad = []
+    if invented > cuts + broken:
+        bad.append(f"{invented} words stand in history that were not heard ({cuts} cuts)")
+    if forgotten > cuts + 3 * broken:
+        bad.append(f"{forgotten} words were heard that do not stand in history ({cuts} cuts)")
+    return bad
+
+
+def effects_run_once(record: Record) -> list[str]:
+    bad = [f"{key} ran {count} times" for key, count in Counter(record.effects_run).items() if count > 1]
+    confirmed = {c.turn for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify)}
+    for decision in record.decisions:
+        event = decision.entry.event
+        if isinstance(event, ev.EffectRequested) and event.turn not in confirmed and decision.commands:
+            bad.append(f"{event.key} belongs to turn {event.turn}, which was never confirmed")
+    return bad
+
+
+def always_closes(record: Record) -> list[str]:
+    bad = []
+    if not record.closed:
+        bad.append("the call was still open at the end")
+    if record.leaked:
+        bad.append(f"left running: {record.leaked}")
+    if not record.decisions or not isinstance(record.decisions[-1].entry.event, ev.SessionClosed):
+        bad.append("the journal does not end with SessionClosed")
+    return bad
+
+
+def replays_the_same(record: Record) -> list[str]:
+    entries = [decision.entry for decision in record.decisions]
+    bad = []
+    if record.entries != entries[: len(record.entries)]:
+        bad.append("the store holds other entries than were decided")
+    try:
+        again = replay([ev.decode_entry(ev.encode_entry(entry)) for entry in entries])
+    except ReplayDiverged as error:
+        return [*bad, str(error)]
+    if record.snapshot and again.snapshot() != record.snapshot:
+        bad.append("the folded state differs from the live one")
+    return bad
+
+
+def _folded(record: Record) -> Session | None:
+    try:
+        return replay([decision.entry for decision in record.decisions])
+    except ReplayDiverged:
+        return None
+
+
+def journal_json(record: Record) -> bytes:
+    """The call's journal as JSON lines, as golden journals are kept."""
+    return b"\n".join(msgspec.json.encode(decision.entry) for decision in record.decisions) + b"\n"

@@ -1,0 +1,264 @@
+"""One simulated call from beginning to end, through the real host, driver and executor, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from antiphon.errors import AntiphonError, StoreError
+from antiphon.kernel.commands import AnyCommand
+from antiphon.kernel.events import AnyEvent, Entry, SessionClosed
+from antiphon.kernel.policy import Policy
+from antiphon.languages import SPOKEN_BY_TURNS
+from antiphon.runtime.host import Host
+from antiphon.runtime.pacing import PacingWheel
+from antiphon.runtime.phrases import PhraseBook
+from antiphon.runtime.ports import Batch, CallStart, Heard, Line, TranscriberStream
+from antiphon.runtime.services import Media, Providers, Services
+from antiphon.runtime.writer import JournalWriter
+from antiphon.sim.caller import SimEar, Voice
+from antiphon.sim.far_end import FarEnd
+from antiphon.sim.plan import Act, Plan
+from antiphon.sim.providers import Faults, SimClassifier, SimResponder, SimRetriever, SimSynthesizer
+from antiphon.stores.memory import MemoryJournal
+
+CALL = "sim-call"
+POLICY = Policy(backchannels={"en-IN": ("mm-hm",)}, unfinished={"en-IN": ("and",)}, history_turns=1000, ttl_ms=60_000)
+PATIENCE_S = 12.0
+TURN_GAP_S = 0.7
+LONGEST_CALL_S = 1800.0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """An entry and what was decided on it, at a time of the virtual clock (seconds)."""
+
+    at: float
+    entry: Entry
+    commands: tuple[AnyCommand, ...]
+
+
+class Record(msgspec.Struct):
+    """All that happened, for the invariants."""
+
+    plan: Plan
+    decisions: list[Decision]
+    lines: list[FarEnd]
+    entries: list[Entry] = []
+    snapshot: bytes = b""
+    effects_run: list[str] = []
+    hung_up_on: list[str] = []
+    """Hang-ups while the caller was saying something, by reason."""
+    closed: bool = False
+    leaked: list[str] = []
+
+
+class SimJournal(MemoryJournal):
+    """The memory journal with planned trouble."""
+
+    def __init__(self, planned: tuple[str, ...]) -> None:
+        super().__init__()
+        self._faults = Faults(planned)
+
+    async def append(self, batches: Sequence[Batch]) -> list[Exception | None]:
+        fault = self._faults.next()
+        await asyncio.sleep(0.4 if fault == "slow" else 0.002)
+        if fault == "fail":
+            return [StoreError("planned", code="store.planned") for _ in batches]
+        return await super().append(batches)
+
+
+class World:
+    """Builds one call's surroundings, plays the plan and records what comes of it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loop = asyncio.get_running_loop()
+        self.record = Record(plan=plan, decisions=[], lines=[])
+        self.voice = Voice(self.loop)
+        self.stt = Faults(plan.stt)
+        self.over = asyncio.Event()
+        self.journal = SimJournal(plan.journal)
+        self.writer = JournalWriter(self.journal)
+        self.wheel = PacingWheel(self.loop, tick_s=0.05, slots=1)
+        self.host: Host
+
+    async def play(self) -> Record:
+        await self.writer.start()
+        host = self.host = Host(await self._services())
+        host.observe(self._observe)
+        self._connect(host)
+        script = asyncio.ensure_future(self._script(host))
+        try:
+            async with asyncio.timeout(LONGEST_CALL_S):
+                await self.over.wait()
+        except TimeoutError:
+            pass
+        call = host.get(CALL)
+        self.record.closed = call is None
+        script.cancel()
+        await asyncio.gather(script, return_exceptions=True)
+        await host.drain(0)
+        await asyncio.sleep(1.0)
+        await self.writer.close()
+        self.wheel.close()
+        self.record.entries = await self.journal.read(CALL)
+        me = asyncio.current_task()
+        self.record.leaked = [str(task.get_coro()) for task in asyncio.all_tasks() if task is not me]
+        return self.record
+
+    async def _services(self) -> Services:
+        plan = self.plan
+        voice = SimSynthesizer("sim-voice")
+        phrases = PhraseBook(lambda language, kind: (f"p{kind}0 p{kind}1 p{kind}2",))
+        await phrases.prepare((voice,), ("en-IN",), SPOKEN_BY_TURNS)
+        return Services(
+            providers=Providers(
+                transcriber=_NoTranscriber(),
+                responders=(SimResponder("sim-llm", plan.llm),),
+                degraded=SimResponder("sim-degraded"),
+                synthesizers=(SimSynthesizer("sim-tts", plan.tts),),
+                classifier=SimClassifier("sim-intent", plan.intent),
+                retriever=SimRetriever("sim-retrieval", plan.retrieval),
+            ),
+            phrases=phrases,
+            wheel=self.wheel,
+            journal=self.journal,
+            writer=self.writer,
+            policy=msgspec.structs.replace(POLICY, greeting=plan.greeting),
+            media=Media(message_ms=100, lead_ms=200),
+            ear=self._ear,
+            effectors={"look_up": self._effect, "book": self._effect},
+            wall_clock=lambda: "",
+        )
+
+    def _ear(self, line: Line, language: str, first: int, post: Callable[[AnyEvent], None]) -> SimEar:
+        ear = SimEar(self.loop, first, post, self.stt)
+        self.voice.new_ear(ear)
+        return ear
+
+    async def _effect(self, arguments: str, key: str) -> str:
+        self.record.effects_run.append(key)
+        await asyncio.sleep(0.1)
+        return "done"
+
+    def _connect(self, host: Host) -> None:
+        if self.record.snapshot:
+            return  # the call is over: nobody comes back to it
+        line = FarEnd(self.loop, self.plan.latency_ms / 1000, self._hung_up)
+        try:
+            line.sink = host.connect(CallStart(CALL, "sim", "en-IN"), line)
+        except AntiphonError:
+            self.over.set()  # the call was just ending: the carrier is told so, and ends it
+            return
+        self.record.lines.append(line)
+
+    def _hung_up(self, reason: str) -> None:
+        """The agent ends the call: the carrier confirms a moment later."""
+        since = self.voice.talking_since
+        if since is not None and self.loop.time() - since > 0.4:
+            self.record.hung_up_on.append(reason)
+        sink = self.record.lines[-1].sink
+        if sink is not None:
+            self.loop.call_later(0.1, sink.on_hangup, "agent")
+
+    def _observe(self, session: str, entry: Entry, commands: tuple[AnyCommand, ...]) -> None:
+        self.record.decisions.append(Decision(self.loop.time(), entry, commands))
+        if isinstance(entry.event, SessionClosed):
+            call = self.host.get(CALL)
+            if call is not None and call.driver is not None:
+                self.record.snapshot = call.driver.session.snapshot()
+            self.loop.call_later(1.0, self.over.set)
+
+    # -- what the caller does ---------------------------------------------------------------------
+
+    async def _script(self, host: Host) -> None:
+        for act in self.plan.acts:
+            await self._do(act, host)
+            if self.over.is_set():
+                return
+
+    async def _do(self, act: Act, host: Host) -> None:
+        after = act.after_ms / 1000
+        match act.kind:
+            case "ask":
+                await self._quiet(TURN_GAP_S)
+                await asyncio.sleep(after)
+                await self.voice.say(act.words)
+            case "split":
+                await self._quiet(TURN_GAP_S)
+                await self.voice.say(act.words + 1, pause_ms=act.after_ms)
+            case "interrupt":
+                if await self._agent_speaks():
+                    await asyncio.sleep(after)
+                    await self.voice.say(act.words)
+            case "backchannel":
+                if await self._agent_speaks():
+                    await asyncio.sleep(after)
+                    await self.voice.say(1, backchannel=True)
+            case "cough":
+                if await self._agent_speaks():
+                    await asyncio.sleep(after)
+                    await self.voice.cough(0.1 + act.words * 0.08)
+            case "digits":
+                await self._digits(act, after)
+            case "silence":
+                await asyncio.sleep(after)
+            case "drop" | "second_line":
+                await self._change_line(act, after, host)
+            case "hang_up":
+                await asyncio.sleep(after)
+                sink = self.record.lines[-1].sink
+                if sink is not None and not self.record.lines[-1].closed:
+                    self.record.lines[-1].break_off()
+                    sink.on_hangup("caller")
+
+    async def _digits(self, act: Act, between: float) -> None:
+        await self._quiet(0.2)
+        for digit in range(act.words):
+            sink = self.record.lines[-1].sink
+            if sink is not None:
+                sink.on_digit(str(digit))
+            await asyncio.sleep(between)
+
+    async def _change_line(self, act: Act, after: float, host: Host) -> None:
+        line = self.record.lines[-1]
+        if act.kind == "drop" and line.sink is not None:
+            line.break_off()
+            line.sink.on_dropped("line.lost")
+            if act.after_ms < 0:
+                await self.over.wait()
+                return
+            await asyncio.sleep(after)
+        if not self.over.is_set():
+            self._connect(host)
+
+    async def _quiet(self, gap: float) -> None:
+        """Waits as a person would for the agent to have finished, not for ever."""
+        until = self.loop.time() + PATIENCE_S
+        while self.loop.time() < until and self.record.lines[-1].quiet_for() < gap:  # noqa: ASYNC110 - as people do
+            await asyncio.sleep(0.1)
+
+    async def _agent_speaks(self) -> bool:
+        until = self.loop.time() + PATIENCE_S
+        while self.loop.time() < until:
+            if self.record.lines[-1].quiet_for() < 0:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+
+class _NoTranscriber:
+    """Simulated callers are heard by ``SimEar``; nothing may ask for this."""
+
+    name = "none"
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    def open(self, *, sample_rate: int, language: str, on_heard: Callable[[Heard], None]) -> TranscriberStream:
+        raise RuntimeError("simulated calls do not transcribe")
+
+    async def close(self) -> None:
+        """Nothing to close."""

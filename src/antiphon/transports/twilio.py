@@ -1,0 +1,390 @@
+"""A phone call over Twilio Media Streams: the line's sending half, and its frames brought to the call.
+
+Everything happens synchronously in the frame callback: no task, no queue and no log line per frame. Anything the peer
+may send is either used, or counted under a stable code and dropped while the call goes on (F12-F15); only past the
+limits of ``LineLimits`` is the line closed, with the code as the close reason. What is a matter of time (start, idle,
+flood, slow reader) is checked by one sweep for all lines.
+
+Rows A58-A63, A69, A70; the message shapes are in ``twilio_messages``.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable
+
+from loguru import logger
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from antiphon.errors import AdmissionRefused, AntiphonError, BadFrame, FrameTooLarge, PeerError
+from antiphon.runtime.ports import CallSink, Switchboard
+from antiphon.transports.fragments import Fragments
+from antiphon.transports.line_guard import LineGuard, Verdict
+from antiphon.transports.line_stats import LineStats
+from antiphon.transports.sequence import SequenceWindow
+from antiphon.transports.sweep import LineSweep
+from antiphon.transports.twilio_auth import StreamTokens
+from antiphon.transports.twilio_calls import CallBook
+from antiphon.transports.twilio_messages import (
+    DIGITS,
+    MEDIA_END,
+    UNUSABLE,
+    Connected,
+    Dtmf,
+    Inbound,
+    Mark,
+    Media,
+    Start,
+    Stop,
+    clear_message,
+    decode,
+    mark_message,
+    media_envelope,
+    why_unusable,
+)
+from antiphon.transports.twilio_settings import PhoneSettings
+from antiphon.transports.twilio_start import Opening, call_id_of, opening
+
+_TEXT = WSMsgType.TEXT
+# picows writes longer messages through a buffer it may use again before they are sent.
+_MAX_AUDIO_PER_MESSAGE = 4000
+
+
+class TwilioLine(WSListener):
+    """One media stream, from its upgrade to its end. Fits the ``Line`` port.
+
+    ``tokens``: streams must name one of these; ``None``: they need not. The line itself closes with 1008 (limits,
+    tokens, a second call on the same stream), 1009 (message too large), 1013 (no room, or a peer that does not read)
+    and 1003 (other audio than mu-law at 8000 Hz).
+
+    Hanging up: a stream cannot end a phone call. ``hang_up`` notes in the book that the call ended on purpose and
+    closes the stream; Twilio then asks the ``action`` webhook of ``<Connect>``, which answers ``<Hangup/>`` for a
+    noted call.
+    """
+
+    transport = "twilio"
+    codec = "mulaw"
+    sample_rate = 8000
+    marks = True
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        settings: PhoneSettings,
+        sweep: LineSweep,
+        book: CallBook,
+        tokens: StreamTokens | None = None,
+    ) -> None:
+        self.stats = LineStats()
+        self.call_id = ""
+        self.closed_for = ""
+        self._switchboard = switchboard
+        self._limits = settings.limits
+        self._sweep = sweep
+        self._book = book
+        self._tokens = tokens
+        self._sink: CallSink | None = None
+        self._socket: WSTransport | None = None
+        self._is_closing: Callable[[], bool] = lambda: True
+        self._stream = ""
+        self._envelope = b""
+        self._window: SequenceWindow[Inbound] = SequenceWindow(self._limits.reorder_window)
+        self._open = False
+        self._choked = False
+        self._fragments = Fragments(self._limits.max_message_bytes)
+        self._guard = LineGuard(self._limits, sweep.clock())
+        self._held_at = 0
+        self._cut_at = 0.0
+
+    # -- what the network tells ---------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._socket = transport
+        self._is_closing = transport.underlying_transport.is_closing
+        high = self._limits.max_unsent_bytes
+        transport.underlying_transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._open = True
+        self._sweep.join(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is _TEXT and frame.fin and not self._fragments.begun:
+            if self._open:
+                if frame.payload_size > self._limits.max_message_bytes:
+                    self._fail(1009, "peer.frame_too_large")
+                else:
+                    self._receive(frame.get_payload_as_bytes())
+        else:
+            self._on_other_frame(transport, frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._sweep.leave(self)
+        self._end("line.lost")
+        self._socket = None
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self._guard.choke(self._sweep.clock())
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._guard.choke(0.0)
+
+    # -- the Line port ------------------------------------------------------------------------------
+
+    def send(self, audio: bytes) -> None:
+        if not self._sendable():
+            return
+        if self._choked:
+            self.stats.drop("media.unsent")
+            return
+        if len(audio) > _MAX_AUDIO_PER_MESSAGE:
+            for at in range(0, len(audio), _MAX_AUDIO_PER_MESSAGE):
+                self.send(audio[at : at + _MAX_AUDIO_PER_MESSAGE])
+            return
+        self._socket.send(_TEXT, self._envelope + b2a_base64(audio, newline=False) + MEDIA_END)  # type: ignore[union-attr]
+        self.stats.sent_messages += 1
+        self.stats.sent_audio_bytes += len(audio)
+
+    def mark(self, name: str) -> None:
+        self._send_control(mark_message(self._stream, name))
+
+    def clear(self) -> None:
+        self._send_control(clear_message(self._stream))
+
+    def hang_up(self, reason: str) -> None:
+        if self.call_id:
+            self._book.note_ended(self.call_id, reason)
+        self.close(1000, reason)
+
+    def close(self, code: int, reason: str) -> None:
+        """Nothing is told to the call any more."""
+        self._sink = None
+        self._shut(code, reason)
+
+    def _sendable(self) -> bool:
+        """Asked each time (A70): picows keeps the file descriptor's number of a connection that broke in this very
+        round of the loop, and another call may own that number already."""
+        return self._open and self._stream != "" and not self._is_closing()
+
+    def _send_control(self, message: bytes) -> None:
+        if self._sendable() and self._socket is not None:
+            self._socket.send(_TEXT, message)
+            self.stats.sent_messages += 1
+
+    # -- receiving ----------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        self.stats.messages += 1
+        try:
+            message = decode(data)
+        except UNUSABLE as error:
+            self._unusable(why_unusable(data, error))
+            return
+        if type(message) is not Media:
+            if self._guard.afford(0):
+                self._sort(message)
+            else:
+                self._flood()
+            return
+        if not self._guard.afford(len(message.media.payload)):
+            self._flood()
+            return
+        window = self._window
+        number = message.sequenceNumber
+        if (
+            number == window.expected
+            and number
+            and not window.held
+            and not window.explained
+            and message.streamSid == self._stream
+        ):
+            window.expected = number + 1
+            self._hear(message)
+        else:
+            self._sort(message)
+
+    def _flood(self) -> None:
+        self.stats.drop("media.flood")
+        self._window.explained += 1
+        self._judge(self._guard.flood())
+
+    def _sort(self, message: Inbound) -> None:
+        kind = type(message)
+        if kind is Connected:
+            return
+        if kind is Start:
+            self._start(message)  # type: ignore[arg-type]
+            return
+        if not self._stream:
+            self._bad("media.before_start" if kind is Media else "frame.before_start")
+            return
+        if message.streamSid and message.streamSid != self._stream:
+            self._bad("stream.other")
+            return
+        if kind is Stop:
+            self._use_all(self._window.flush())
+            self._use(message)
+            return
+        ready = self._window.offer(message.sequenceNumber, message)
+        if ready is None:
+            self.stats.drop("frame.stale")
+        else:
+            self._use_all(ready)
+
+    def _use_all(self, messages: list[Inbound]) -> None:
+        for message in messages:
+            self._use(message)
+
+    def _use(self, message: Inbound) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        if type(message) is Media:
+            self._hear(message)
+        elif type(message) is Mark:
+            sink.on_mark(message.mark.name)
+        elif type(message) is Dtmf:
+            if message.dtmf.digit in DIGITS:
+                sink.on_digit(message.dtmf.digit)
+            else:
+                self._bad("dtmf.digit")
+        elif type(message) is Stop:
+            self._book.note_ended(self.call_id, "caller")
+            self._sink = None
+            sink.on_hangup("stop")
+            self._shut(1000, "stop")
+
+    def _hear(self, message: Media) -> None:
+        media = message.media
+        if media.track != "inbound":
+            self.stats.drop("media.outbound_track")
+        elif media.payload and self._sink is not None:
+            self.stats.audio_bytes += len(media.payload)
+            self._sink.on_audio(media.payload)
+
+    def _unusable(self, code: str) -> None:
+        self._window.explained += 1
+        if code == "event.unknown":
+            # Twilio may add events; they are no fault, and only the flood limit bounds them.
+            self.stats.drop(code)
+            if not self._guard.afford(0):
+                self._flood()
+        else:
+            self._bad(code)
+
+    def _bad(self, code: str) -> None:
+        self.stats.drop(code)
+        self._judge(self._guard.bad())
+
+    def _judge(self, verdict: Verdict | None) -> None:
+        if verdict is not None and self._open:
+            self._fail(*verdict)
+
+    def _on_other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind is WSMsgType.CLOSE:
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+            self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
+        elif self._open and kind in (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._on_fragment(kind, frame)
+
+    def _on_fragment(self, kind: WSMsgType, frame: WSFrame) -> None:
+        try:
+            whole = self._fragments.add(
+                frame.get_payload_as_bytes(),
+                text=kind is _TEXT,
+                continues=kind is WSMsgType.CONTINUATION,
+                fin=frame.fin,
+            )
+        except FrameTooLarge as wrong:
+            self._fail(1009, wrong.code)
+        except PeerError as wrong:
+            self._fail(1002, wrong.code)
+        else:
+            if whole is not None and whole[0]:
+                self._receive(whole[1])
+            elif whole is not None:
+                self.stats.messages += 1
+                self._unusable("frame.binary")
+
+    # -- the call begins ----------------------------------------------------------------------------
+
+    def _start(self, message: Start) -> None:
+        if self._stream:
+            if call_id_of(message) == self.call_id:
+                self._bad("start.repeated")
+            else:
+                self._fail(1008, "line.second_start")
+            return
+        try:
+            opened = opening(message)
+        except BadFrame as wrong:
+            self._bad(wrong.code)
+        except PeerError as wrong:
+            self._fail(1003, wrong.code)
+        else:
+            self._window.offer(message.sequenceNumber, message)
+            self._connect(opened)
+
+    def _connect(self, opened: Opening) -> None:
+        self._stream, self.call_id = opened.stream, opened.call.call_id
+        self._envelope = media_envelope(opened.stream)
+        try:
+            if self._tokens is not None:
+                self._tokens.redeem(opened.token, self.call_id)
+            sink = self._switchboard.connect(opened.call, self)
+        except PeerError as refused:
+            self._fail(1008, refused.code)
+        except AdmissionRefused as full:
+            self._fail(1013, full.code)
+        except AntiphonError as broken:
+            self._fail(1011, broken.code)
+        else:
+            if self._open:
+                self._sink = sink
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The line ends the connection; the call is told and may come back on another."""
+        logger.warning(
+            "twilio line closed: {} (call {}, {} messages, dropped {})",
+            reason,
+            self.call_id or "-",
+            self.stats.messages,
+            self.stats.dropped,
+        )
+        self._end(reason)
+        self._shut(code, reason)
+
+    def _end(self, code: str) -> None:
+        self._open = False
+        self.stats.lost = self._window.lost
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_dropped(code)
+
+    def _shut(self, code: int, reason: str) -> None:
+        self._open = False
+        socket = self._socket
+        if socket is None or self.closed_for:
+            return
+        self.closed_for = reason or "closed"
+        # RFC 6455, section 5.5: a control frame holds at most 125 bytes, two of them the code.
+        socket.send_close(code, reason.encode()[:123].decode(errors="ignore"))  # type: ignore[arg-type]
+        self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
+
+    def sweep(self, now: float) -> None:
+        """Called by the shared sweep (``Swept``)."""
+        if self._cut_at:
+            if now >= self._cut_at and self._socket is not None:
+                self._socket.disconnect(graceful=False)
+            return
+        window = self._window
+        if window.held and window.expected == self._held_at:
+            # Nothing filled the gap for a whole round: with the audio gone silent nothing else would release these.
+            self._use_all(window.flush())
+        self._held_at = window.expected if window.held else 0
+        self.stats.lost = window.lost
+        self._judge(self._guard.sweep(now, started=bool(self._stream), messages=self.stats.messages))

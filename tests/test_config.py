@@ -1,0 +1,217 @@
+"""Settings: file, environment, command line; errors that name the key; secrets that stay unseen."""
+
+import json
+import pickle
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from antiphon import config, config_toml
+from antiphon.errors import ConfigError
+from antiphon.secret import Secret, lookup, read_secrets
+
+KEY = "sk-do-not-show-me"
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def put(text: str, name: str = "antiphon.toml") -> Path:
+        place = tmp_path / name
+        place.write_text(text, encoding="utf-8")
+        return place
+
+    return put
+
+
+def failure(**environ: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        config.load(environ=environ)
+    return caught.value
+
+
+def test_the_defaults_need_nothing(write) -> None:
+    settings = config.load(environ={})
+    assert settings == config.Settings()
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8004)
+    assert [each.provider for each in settings.llm.chain()] == ["extractive"]
+
+
+def test_the_printed_file_is_complete_and_reads_back_as_the_defaults(write) -> None:
+    text = config_toml.render(config.Settings())
+    read = config.load(write(text), environ={})
+    assert msgspec.structs.replace(read, source="") == config.Settings()
+    shown = tomllib.loads(text)
+    for section, kind in config.SECTIONS.items():
+        for field in msgspec.structs.fields(kind):
+            assert field.name in {"settings", "fallback"} or field.name in shown[section] or f"# {field.name}" in text
+
+
+def test_a_file_with_everything_reads_back(write) -> None:
+    source = """
+[llm]
+provider = "openai"
+model = "a \\"b\\" \\\\ \\u007f"
+fallback = [{ provider = "extractive", depth = 2 }]
+headers = { "X-Gate way" = "1" }
+[tts]
+provider = "fake"
+voice = "hi"
+tts_ms = 1.5
+[policy]
+budget_ms = 700
+"""
+    first = config.load(write(source), environ={})
+    assert first.llm.settings == {"model": 'a "b" \\ \x7f', "headers": {"X-Gate way": "1"}}
+    assert [(each.provider, each.settings) for each in first.llm.chain()][1] == ("extractive", {"depth": 2})
+    assert (first.tts.voice, first.tts.settings) == ("hi", {"tts_ms": 1.5})
+    assert config.load(write(config_toml.render(first)), environ={}) == first
+
+
+def test_the_working_directory_file_is_found_and_the_environment_wins(write) -> None:
+    write('[server]\nport = 9000\nhost = "0.0.0.0"\n[line]\nlead_ms = 200\n')
+    environ = {"ANTIPHON_SERVER_PORT": "9100", "ANTIPHON_LINE_LEAD_MS": "40"}
+    settings = config.load(environ=environ, overrides={"line.lead_ms": 60})
+    assert (settings.server.port, settings.server.host, settings.line.lead_ms) == (9100, "0.0.0.0", 60)  # noqa: S104
+    assert settings.source == "antiphon.toml"
+    with pytest.raises(ConfigError, match=r"other\.toml.*cannot be read"):
+        config.load("other.toml", environ={})
+
+
+def test_the_usual_variables_of_the_contract_b21_b22_b23(write) -> None:
+    environ = {"MAX_CONCURRENT_SESSIONS": "7", "SESSION_TTL_SECONDS": "60", "LOG_LEVEL": "debug"}
+    settings = config.load(environ=environ)
+    assert (settings.server.max_sessions, settings.server.session_ttl_s, settings.log.level) == (7, 60.0, "DEBUG")
+    assert config.load(environ={"ANTIPHON_JOURNAL": "a.sqlite"}).journal.path == "a.sqlite"
+    own = config.load(environ={**environ, "ANTIPHON_SERVER_MAX_SESSIONS": "8"})
+    assert own.server.max_sessions == 8
+
+
+def test_values_of_the_environment_get_their_types(write) -> None:
+    environ = {
+        "ANTIPHON_SERVER_ALLOW_OPEN": "true",
+        "ANTIPHON_LANGUAGES_OFFERED": "en-IN, hi-IN",
+        "ANTIPHON_LLM_FALLBACK": '[{"provider": "fake", "llm_ms": 5}]',
+        "ANTIPHON_LLM_MODEL": "7",
+        "ANTIPHON_POLICY_BUDGET_MS": "700",
+        "ANTIPHON_TTS_VOICE": "en",
+    }
+    settings = config.load(environ=environ)
+    assert settings.server.allow_open is True
+    assert settings.languages.offered == ("en-IN", "hi-IN")
+    assert settings.llm.chain()[1].settings == {"llm_ms": 5}
+    assert settings.llm.settings == {"model": "7"}
+    assert settings.policy == {"budget_ms": 700}
+    assert settings.tts.voice == "en"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", r"antiphon\.toml \[server\]: there is no setting 'prot': did you mean 'port'"),
+        ("[sever]\nport = 1", r"antiphon\.toml: .*'sever': did you mean 'server'"),
+        ('[server]\nport = "8004"', r"server\.port: expected `int`, got `str`"),
+        ("[server]\nport = 70000", r"server\.port: .*<= 65535"),
+        ("[line]\nmessage_ms = 5", r"line\.message_ms: .*>= 20"),
+        ('[journal]\nsynchronous = "sometimes"', r"journal\.synchronous: .*choose one of full, normal, off"),
+        ('[server]\ntls_cert = "a.pem"', "tls_cert and tls_key"),
+        ('[server]\npublic_url = "voice.example.org"', "https://"),
+        ('[languages]\ndefault = "fr-FR"', "not among offered"),
+        ("server = 3", r"write \[server\]"),
+        ("[server\n", "not TOML"),
+        ("[llm]\nfallback = 'fake'", "fallback must be a list"),
+        ("[llm]\nfallback = [{ model = 'x' }]", "names its provider"),
+        ("[intent]\nfallback = [{ provider = 'fake' }]", "takes no fallback"),
+        ("[stt]\nprovider = 3", "provider: expected `str`"),
+    ],
+)
+def test_a_wrong_file_says_where_and_what(write, text: str, words: str) -> None:
+    write(text)
+    with pytest.raises(ConfigError, match=words):
+        config.load(environ={})
+
+
+def test_a_wrong_variable_is_named(write) -> None:
+    assert "ANTIPHON_SERVER_PROT" in str(failure(ANTIPHON_SERVER_PROT="1"))
+    assert "did you mean 'port'" in str(failure(ANTIPHON_SERVER_PROT="1"))
+    assert "ANTIPHON_SERVER_PORT: server.port: expected `int`" in str(failure(ANTIPHON_SERVER_PORT="many"))
+    assert "choose one of DEBUG, INFO, WARNING, ERROR" in str(failure(LOG_LEVEL="loud"))
+    with pytest.raises(ConfigError, match="command line"):
+        config.load(environ={}, overrides={"sever.port": 1})
+
+
+def test_variables_that_are_not_ours_do_not_stop_the_program(write) -> None:
+    environ = {
+        "ANTIPHON_SERVICE_HOST": "10.0.0.1",
+        "ANTIPHON_PORT_8004_TCP": "tcp://10.0.0.1:8004",
+        "ANTIPHON_SEVER_X": "1",
+    }
+    assert [each.split()[0] for each in config.load(environ=environ).warnings] == ["ANTIPHON_SEVER_X"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[twilio]\nauth_token = "{KEY}"',
+        f'[llm]\nprovider = "openai"\napi_key = "{KEY}"',
+        f'[llm]\nfallback = [{{ provider = "openai", api_key = "{KEY}" }}]',
+    ],
+)
+def test_a_secret_in_the_settings_file_is_refused_and_not_repeated(write, text: str) -> None:
+    write(text)
+    with pytest.raises(ConfigError, match=r"is a secret.*environment") as caught:
+        config.load(environ={})
+    assert KEY not in str(caught.value)
+
+
+def test_a_secret_is_never_shown(write) -> None:
+    settings = config.load(environ={"TWILIO_AUTH_TOKEN": KEY, "ANTIPHON_LLM_API_KEY": KEY})
+    assert settings.twilio.auth_token.reveal() == KEY
+    secret = settings.llm.settings["api_key"]
+    assert isinstance(secret, Secret)
+    assert secret.reveal() == KEY
+    shown = [
+        repr(settings),
+        str(settings),
+        f"{secret} {secret!r} {secret:>20}",
+        json.dumps(settings.as_dict()),
+        config_toml.render(settings),
+    ]
+    assert not any(KEY in each for each in shown)
+    assert settings.as_dict()["twilio"]["auth_token"] == "***"
+    for write_out in (json.dumps, msgspec.json.encode, msgspec.msgpack.encode, pickle.dumps):
+        with pytest.raises(TypeError):
+            write_out(secret)
+
+
+def test_the_secrets_file_is_read_below_the_environment(write) -> None:
+    place = write(
+        f"# keys\n\nexport TWILIO_AUTH_TOKEN='{KEY}'\nOPENAI_API_KEY={KEY}-2\nANTIPHON_LLM_API_KEY=\"a=b\"\n", "keys"
+    )
+    place.chmod(0o600)
+    environ = {"ANTIPHON_SECRETS_FILE": str(place)}
+    settings = config.load(environ=environ)
+    assert settings.twilio.auth_token.reveal() == KEY
+    assert settings.llm.settings["api_key"] == Secret("a=b")
+    assert settings.warnings == ()
+    assert lookup("OPENAI_API_KEY", environ) == Secret(f"{KEY}-2")
+    assert lookup("OPENAI_API_KEY", {**environ, "OPENAI_API_KEY": "x"}) == Secret("x")
+    assert lookup("NOTHING", environ) is None
+    assert config.load(environ={**environ, "TWILIO_AUTH_TOKEN": "env"}).twilio.auth_token == Secret("env")
+
+
+def test_a_careless_secrets_file_is_warned_about_and_a_broken_one_refused(write) -> None:
+    place = write("A=1\n", "keys")
+    place.chmod(0o644)
+    assert "chmod 600" in read_secrets(place)[1][0]
+    assert "chmod 600" in config.load(environ={"ANTIPHON_SECRETS_FILE": str(place)}).warnings[0]
+    with pytest.raises(ConfigError, match="line 1 is not KEY=VALUE") as caught:
+        read_secrets(write(KEY, "keys"))
+    assert KEY not in str(caught.value)
+    with pytest.raises(ConfigError, match="at most"):
+        read_secrets(write("A" * 70_000, "keys"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_secrets("nowhere")
