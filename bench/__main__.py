@@ -140,7 +140,8 @@ def _measure(server: Server, spec: Spec, core: int) -> Step:
 def _load(spec: Spec) -> Step:
     command = [sys.executable, "-m", "bench.load", msgspec.json.encode(spec).decode()]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    sys.stderr.write("\r" + 60 * " " + "\r")
+    if sys.stderr.isatty():
+        sys.stderr.write("\r" + 60 * " " + "\r")
     return msgspec.json.decode(finished.stdout, type=Step)
 
 

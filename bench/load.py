@@ -189,6 +189,9 @@ class Generator:
                 caller.hang_up()
 
     async def _progress(self) -> None:
+        """A line that is written over, for a person who watches; not for a log."""
+        if not sys.stderr.isatty():
+            return
         began = monotonic()
         total = self.spec.ramp_s + self.spec.seconds
         what = "echo" if self.spec.echo else "calls"

@@ -139,7 +139,13 @@ async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
     providers = _providers(settings)
     activity = SileroActivity()
     journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
-    writer = JournalWriter(journal)
+    hosts: list[Host] = []
+
+    def lost(session: str) -> None:
+        for host in hosts:
+            host.lost(session)
+
+    writer = JournalWriter(journal, on_stale=lost)
     wheel = PacingWheel()
     parts = [*_started(providers), activity]
     try:
@@ -165,6 +171,7 @@ async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
                 max_sessions=settings.server.max_sessions,
             )
         )
+        hosts.append(host)
         yield _front(settings, host, writer, activity)
     finally:
         wheel.close()
@@ -198,7 +205,7 @@ def _front(settings: Settings, host: Host, writer: JournalWriter, activity: Sile
         return writer.health.ok
 
     async def hears() -> bool:
-        return activity.health().running
+        return activity.health.running
 
     app = create_app(
         AppServices(

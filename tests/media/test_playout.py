@@ -611,6 +611,51 @@ def test_the_pace_of_earlier_segments_measures_a_later_one() -> None:
     assert chars(30) > chars(70) > chars(150)
 
 
+def test_the_pace_outlives_the_turn() -> None:
+    def chars(pace: int) -> int:
+        playout = playing(marks=False)
+        for segment in range(12):
+            playout.add(1, segment, ms(pace * 40))
+            playout.end_segment(1, segment, "word " * 8)
+        playout.begin(2)
+        playout.add(2, 0, ms(500))
+        playout.describe(2, 0, "word " * 8)
+        run(playout, 0, 500)
+        return playout.cancel(2, 500)[0].chars
+
+    assert chars(30) > chars(150)
+
+
+def test_a_segment_whose_voice_failed_ends_with_the_words_it_has() -> None:
+    text = "one two three four five"
+    playout = playing(marks=False)
+    assert playout.cut_tail(1) is None
+    playout.add(1, 0, ms(300), [(0, 0), (4, 800), (8, 1600)])
+    playout.describe(1, 0, text)
+    assert playout.cut_tail(1) is None, "nothing of it was sent: it can be dropped"
+    playout.pull(0)
+    assert playout.cut_tail(2) is None
+    assert playout.cut_tail(1) == HeardUpTo(0, len("one two"))
+    assert playout.cut_tail(1) is None
+    assert not playout.add(1, 0, ms(20))
+    playout.end(1)
+    _, edges = run(playout, 0, 1000)
+    assert [edge.kind for _, edge in edges] == ["played", "finished"]
+    assert playout.cancel(1, 1000) == (HeardUpTo(0, len("one two")), False)
+
+
+def test_a_segment_that_a_pause_put_back_whole_is_cut_all_the_same() -> None:
+    playout = playing()
+    playout.add(1, 0, ms(300))
+    playout.describe(1, 0, "one two three four five")
+    playout.pull(0)
+    assert playout.pause(0)
+    assert playout.cut_tail(1) == HeardUpTo(0, 3)
+    playout.end(1)
+    playout.resume(100)
+    assert [edge.kind for _, edge in run(playout, 100, 5000)[1]] == ["played", "finished"]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     text=st.text(alphabet="ab \n।ి", max_size=40),

@@ -91,7 +91,7 @@ def test_skeletons_of_odd_words() -> None:
 
 
 def test_scripts() -> None:
-    assert script_of("फीस kya") == "Devanagari"
+    assert script_of("फीस कितनी hai") == "Devanagari"
     assert script_of("fees क्या hai bataiye") == "Latin"
     assert script_of("ఫీజు") == "Telugu"
     assert script_of("ફી") == "Gujarati"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -222,14 +223,16 @@ def test_a_second_stop_waits_for_no_request(kit: Any, run_on: Any) -> None:
 
     async def main() -> None:
         async with kit.running({}, kit.make_app(routers=(router,))) as server:
-            _, writer = await asyncio.open_connection(server.host, server.port)
+            reader, writer = await asyncio.open_connection(server.host, server.port)
             writer.write(b"GET /hangs HTTP/1.1\r\nHost: x\r\n\r\n")
             await asyncio.wait_for(asked.wait(), 5)
             begun = time.monotonic()
             server.stop()
             await asyncio.sleep(0.05)
             server.stop()
-            writer.close()
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 1) == b""
+        writer.close()
         assert time.monotonic() - begun < 2
 
     run_on(main())

@@ -107,7 +107,11 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
         *_LADDER,
     ),
     (THINKING, "DeadlineReached:understand"): (R((agent.start_reply,)),),
-    (THINKING, "DeadlineReached:filler"): (R((agent.say_filler,), None, agent.may_fill), R()),
+    (THINKING, "DeadlineReached:filler"): (
+        R((agent.say_filler,), None, agent.may_fill),
+        R((agent.abandon_attempt, agent.start_reply), None, agent.is_broken_off_with_next_tier),
+        R(),
+    ),
     (THINKING, "DeadlineReached:reply"): _LADDER,
     (THINKING, "SegmentReady"): (R((agent.note_segment,)),),
     (THINKING, "SegmentStarted"): (R((agent.note_started,), SPEAKING),),

@@ -354,6 +354,11 @@ def is_audible(step: Step) -> bool:
     return any(part.status == "started" for part in step.reply.segments)
 
 
+def is_broken_off_with_next_tier(step: Step) -> bool:
+    """The voice went silent in the middle of a segment."""
+    return is_audible(step) and has_next_tier(step)
+
+
 def is_failed_with_next_tier(step: Step) -> bool:
     return step.reply.failed and has_next_tier(step)
 

@@ -76,6 +76,7 @@ class Playout:
         self.turn = -1
         """The turn that is open, or -1."""
         self.paused = False
+        self._reel = Reel(self._per_ms, self._sample)
         self._forget()
 
     def _forget(self) -> None:
@@ -83,7 +84,7 @@ class Playout:
         self.turn = self._books = -1
         self.paused = False
         self._ended = self._begun = self._starved = False
-        self._reel = Reel(self._per_ms, self._sample)
+        self._reel = Reel(self._per_ms, self._sample, self._reel.ms_per_char)
         self._sent = 0  # position up to which was sent
         self._pending.clear()
         self._owed: list[Edge] = []
@@ -161,7 +162,10 @@ class Playout:
         Returns the segment and what is left of its text, or None if it is not open or nothing of it was sent.
         """
         tail = self._reel.tail
-        if turn != self.turn or turn < 0 or tail is None or tail.closed or tail.start >= self._sent:
+        if turn != self.turn or turn < 0 or tail is None or tail.closed:
+            return None
+        # What was put back by a pause was sent all the same: its edge is out.
+        if self._reel.fresh and self._reel.fresh[-1] is tail:
             return None
         left = self._reel.heard_up_to(tail.end)
         tail.text = tail.text[: left.chars]

@@ -16,7 +16,7 @@ from antiphon.errors import AntiphonError
 MAX_SEGMENTS = 1000
 """Segments of one turn that may wait. A minute of speech has some twenty."""
 
-_MS_PER_CHAR = 70.0
+MS_PER_CHAR = 70.0
 """The pace of speech before any was measured: some 14 characters a second."""
 
 
@@ -46,10 +46,11 @@ class Segment:
 class Reel:
     """The segments of one turn, in order. ``per_ms`` is bytes in a millisecond, ``sample`` bytes in a sample."""
 
-    def __init__(self, per_ms: float, sample: int) -> None:
+    def __init__(self, per_ms: float, sample: int, ms_per_char: float = MS_PER_CHAR) -> None:
         self._per_ms = per_ms
         self._sample = sample
-        self._ms_per_char = _MS_PER_CHAR
+        self.ms_per_char = ms_per_char
+        """The voice's pace; it follows the segments that are complete."""
         self.audio = bytearray()
         self.base = 0
         """The position of the first byte of ``audio``."""
@@ -135,7 +136,7 @@ class Reel:
             self.tail = self.live[-1] if self.live else self.last
         elif len(segment.text) >= 20:
             spoken = (segment.end - segment.start) / self._per_ms / len(segment.text)
-            self._ms_per_char += (min(max(spoken, 20.0), 300.0) - self._ms_per_char) / 4
+            self.ms_per_char += (min(max(spoken, 20.0), 300.0) - self.ms_per_char) / 4
 
     def abandon(self, first: int) -> list[int]:
         """Drops the fresh segments from ``first`` on; closes one that is not fresh. Returns the dropped numbers."""
@@ -173,7 +174,7 @@ class Reel:
         total = (found.end - found.start) // self._sample
         if not found.closed:
             # More is to come: how much, the pace of the segments before it tells.
-            total = max(total, int(len(found.text) * self._ms_per_char * self._per_ms) // self._sample)
+            total = max(total, int(len(found.text) * self.ms_per_char * self._per_ms) // self._sample)
         heard = (position - found.start) // self._sample
         return HeardUpTo(found.number, heard_chars(found.text, found.words, heard, total))
 

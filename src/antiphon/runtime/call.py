@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from antiphon.errors import StaleWriter, StoreError, UnknownSession
+from antiphon.errors import ReplayDiverged, StaleWriter, StoreError, UnknownSession
 from antiphon.kernel import commands as cmd
 from antiphon.kernel.effects import EffectKind, unfinished
 from antiphon.kernel.events import (
@@ -190,7 +190,15 @@ class Call:
         except (StoreError, TimeoutError) as error:
             log.warning("the journal is not there, the call goes on in memory: %s", error, extra={"call": self.id})
             return Session(), 0
-        return replay(entries, session=session), epoch
+        try:
+            return replay(entries, session=session), epoch
+        except ReplayDiverged as error:
+            # An older release decided otherwise. The facts stand; the caller is not to be dropped for it.
+            log.warning("the session is resumed under changed rules: %s", error, extra={"call": self.id})
+            session = Session.restore(kept[1]) if kept else Session()
+            for entry in entries:
+                session.receive(entry.event, entry.at)
+            return session, epoch
 
     def _started(self) -> SessionStarted:
         start, services = self.start, self._services
@@ -328,15 +336,15 @@ class Call:
         self._early = None
         self.sink.cut()
 
-    def shut_down(self) -> None:
-        """The process stops: the line is closed, the session stays open in the journal for whoever is next."""
+    def shut_down(self, why: str = "server.restart") -> None:
+        """The line is closed here; the session stays open in the journal for whoever is next."""
         if self._opening is not asyncio.current_task():
             self._opening.cancel()
         self._release_parts()
         if self.driver is not None:
             self.driver.close()
             self._services.writer.close_session(self.id)
-        self.line.close(1012, "server.restart")
+        self.line.close(1012 if why == "server.restart" else CLOSE_TAKEN_OVER, why)
 
     @property
     def is_over(self) -> bool:

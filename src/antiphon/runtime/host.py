@@ -68,6 +68,14 @@ class Host:
         if call is not None and call.driver is not None:
             call.driver.post(CallerHungUp(status))
 
+    def lost(self, call_id: str) -> None:
+        """Another process has taken this session over: this one's line is closed, the journal is theirs (F19)."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            log.warning("another process holds this call now", extra={"call": call_id})
+            call.shut_down("session.taken_over")
+            self._release(call)
+
     def _release(self, call: Call) -> None:
         if self._calls.get(call.id) is call:
             del self._calls[call.id]

@@ -21,7 +21,8 @@ _WORD = re.compile(r"a(\d+)x(\d+)w(\d+)")
 _WHOLE = RATE * WORD_MS // 1000
 FIRST_SOUND_S = POLICY.filler_ms / 1000 + 0.35
 """A turn's first sound: the filler's deadline, the way to the far end, one turn of the wheel."""
-LONGEST_TURN_S = 40.0
+LONGEST_SILENCE_S = 4.5
+"""The longest wait that the ladder knows: one attempt's time after the fillers are used up, and a little."""
 
 
 def violations(record: Record) -> list[str]:
@@ -30,6 +31,7 @@ def violations(record: Record) -> list[str]:
         one_reply_at_a_time,
         never_hangs_up_on_a_talker,
         every_turn_is_heard,
+        no_long_silence,
         nothing_stale_is_spoken,
         history_is_what_was_heard,
         effects_run_once,
@@ -74,6 +76,22 @@ def every_turn_is_heard(record: Record) -> list[str]:
         if any(isinstance(later.entry.event, ends) and later.at <= limit for later in rest):
             continue
         bad.append(f"nothing was heard within {FIRST_SOUND_S:.2f} s of the turn confirmed at {decision.at:.3f}")
+    return bad
+
+
+def no_long_silence(record: Record) -> list[str]:
+    """While it is the agent's turn, the line is never dead for longer than the ladder allows."""
+    bad = []
+    sounds = sorted((start, end) for line in record.lines for start, end, _ in line.played)
+    since, floor_was = 0.0, ""
+    for decision in record.decisions:
+        if floor_was == "THINKING" and decision.at - since > LONGEST_SILENCE_S:
+            heard = [end for start, end in sounds if start <= decision.at and end >= since]
+            quiet = decision.at - max([since, *heard])
+            if quiet > LONGEST_SILENCE_S:
+                bad.append(f"{quiet:.1f} s of dead line until {decision.at:.3f}")
+        if decision.floor != floor_was:
+            since, floor_was = decision.at, decision.floor
     return bad
 
 

@@ -37,6 +37,8 @@ class Decision(msgspec.Struct, frozen=True):
     at: float
     entry: Entry
     commands: tuple[AnyCommand, ...]
+    floor: str
+    """The state afterwards."""
 
 
 class Record(msgspec.Struct):
@@ -164,11 +166,13 @@ class World:
             self.loop.call_later(0.1, sink.on_hangup, "agent")
 
     def _observe(self, session: str, entry: Entry, commands: tuple[AnyCommand, ...]) -> None:
-        self.record.decisions.append(Decision(self.loop.time(), entry, commands))
+        call = self.host.get(CALL)
+        driver = call.driver if call is not None else None
+        floor = str(driver.session.floor) if driver is not None else ""
+        self.record.decisions.append(Decision(self.loop.time(), entry, commands, floor))
         if isinstance(entry.event, SessionClosed):
-            call = self.host.get(CALL)
-            if call is not None and call.driver is not None:
-                self.record.snapshot = call.driver.session.snapshot()
+            if driver is not None:
+                self.record.snapshot = driver.session.snapshot()
             self.loop.call_later(1.0, self.over.set)
 
     # -- what the caller does ---------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import msgspec
@@ -47,7 +47,7 @@ class FakeResponder:
     async def start(self) -> None:
         pass
 
-    async def respond(self, request: ReplyRequest, act: Act) -> AsyncIterator[ReplyPart]:
+    async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Yields ``reply``, without the words in ``request.said`` if it begins with them."""
         settings = self.settings
         fault = self.faults.next()

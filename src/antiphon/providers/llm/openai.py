@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class OpenAIResponder:
             proxy=self.endpoint.proxy,
         )
 
-    async def respond(self, request: ReplyRequest, act: Act) -> AsyncIterator[ReplyPart]:
+    async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Yields the reply's text as it is generated, then ``ReplyEnd`` with the sources it was given.
 
         Raises ``ProviderError``, ``ProviderTimeout`` or ``ProviderRefused`` with the module's codes.

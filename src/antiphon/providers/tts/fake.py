@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import Annotated
 
@@ -53,7 +53,7 @@ class FakeSynthesizer:
     async def start(self) -> None:
         pass
 
-    async def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncIterator[Sound]:
+    async def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncGenerator[Sound, None]:
         """Yields the tone in pieces of 100 ms, with a mark for each word, words spread evenly over it."""
         settings = self.settings
         fault = self.faults.next()

@@ -43,6 +43,9 @@ _GROUPS = re.compile(r"(?<![\d,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _PICTURES = ("So", "Cs", "Co", "Cc")
 """Unicode categories: other symbols, surrogates, private use, control."""
 
+_PICTURE_PARTS = "\ufe0e\ufe0f\u20e3\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+"""What changes the picture before it: variation selectors, a key's frame, skin tones."""
+
 PHONE_DIGITS = 10
 """Fewer digits in several groups may be two years or a range of marks."""
 
@@ -57,7 +60,7 @@ class Spoken:
         self.origin = list(range(len(written)))
 
     def replace(self, pattern: re.Pattern[str], parts: Callable[[re.Match[str]], list[Part]]) -> None:
-        """Replaces every match by its parts; new text takes the origin of the match's start."""
+        """Replaces every match by its parts; new text takes the origin of what was kept before it in the match."""
         texts: list[str] = []
         origin: list[int] = []
         at = 0
@@ -67,14 +70,16 @@ class Spoken:
                 continue
             texts.append(self.text[at:start])
             origin += self.origin[at:start]
+            last = self.origin[start]
             for part in parts(match):
                 if isinstance(part, int):
                     low, high = match.span(part)
                     texts.append(self.text[low:high])
                     origin += self.origin[low:high]
+                    last = origin[-1] if high > low else last
                 else:
                     texts.append(part)
-                    origin += [self.origin[start]] * len(part)
+                    origin += [last] * len(part)
             at = end
         if at:
             texts.append(self.text[at:])
