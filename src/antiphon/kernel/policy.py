@@ -34,8 +34,8 @@ class Policy(msgspec.Struct, frozen=True):
     """First sound of a turn: later than this, a filler is spoken."""
     refill_ms: int = 400
     """The same after an attempt failed: the caller has waited already."""
-    fillers: int = 3
-    """Fillers in one turn at most."""
+    fillers: int = 8
+    """Fillers in one turn at most: enough to cover every rung of the ladder."""
     reply_ms: int = 4_000
     """One attempt's time to be heard; then the next tier tries."""
     stall_ms: int = 1_100

@@ -21,8 +21,8 @@ _WORD = re.compile(r"a(\d+)x(\d+)w(\d+)")
 _WHOLE = RATE * WORD_MS // 1000
 FIRST_SOUND_S = POLICY.filler_ms / 1000 + 0.35
 """A turn's first sound: the filler's deadline, the way to the far end, one turn of the wheel."""
-LONGEST_SILENCE_S = 4.5
-"""The longest wait that the ladder knows: one attempt's time after the fillers are used up, and a little."""
+LONGEST_SILENCE_S = 2.2
+"""Two waits for a filler in a row (one that is found to be of no use, one after the next attempt), and a little."""
 
 
 def violations(record: Record) -> list[str]:

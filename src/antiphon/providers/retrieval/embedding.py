@@ -92,9 +92,10 @@ class Embedder:
     async def start(self) -> None:
         """Starts the worker and waits for the model.
 
-        Raises ``ConfigError`` (``embedding.bad_model``), ``ProviderError`` (``worker.start_failed``),
-        ``ProviderTimeout``.
+        Raises ``ConfigError`` (``embedding.bad_model``), ``ProviderError`` (``worker.start_failed``;
+        ``provider.other_loop`` while another loop uses it), ``ProviderTimeout``.
         """
+        self._leave_closed_loop()
         self._users += 1
         try:
             if self._loaded is None:
@@ -107,6 +108,17 @@ class Embedder:
         except BaseException:
             await self.close()
             raise
+
+    def _leave_closed_loop(self) -> None:
+        """A user who was never closed must not tie the worker to a loop that is gone."""
+        if self._loaded is None or self._loaded.get_loop() is asyncio.get_running_loop():
+            return
+        if not self._loaded.get_loop().is_closed():
+            raise _error("belongs to another event loop", "provider.other_loop")
+        if self._child is not None:
+            self._child.kill()
+        self._users = 0
+        self._forget_all()
 
     async def close(self) -> None:
         """Ends the worker when nobody uses it any more."""

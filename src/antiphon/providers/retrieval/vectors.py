@@ -85,7 +85,8 @@ def _load(name: str, rows: int, folder: Path | None) -> Floats | None:
             loaded: Floats = vectors.astype(np.float32)
             if np.allclose(np.linalg.norm(loaded, axis=1), 1, atol=1e-2):
                 with contextlib.suppress(OSError):
-                    os.utime(path)  # the oldest by use is the first to go
+                    if place != PACKAGED:
+                        os.utime(path)  # the oldest by use is the first to go
                 return loaded
         log.warning("%s: does not fit, computing it again", path)
     return None

@@ -143,5 +143,5 @@ def _drop_pictures(spoken: Spoken) -> None:
 
 
 def _is_picture(char: str) -> bool:
-    """Emoji and other pictures, which espeak reads out by their names, and the selectors that follow them."""
-    return char in "\ufe0e\ufe0f\u20e3" or (unicodedata.category(char) in _PICTURES and char not in "\n\t\r")
+    """Emoji and other signs that espeak reads out by their names."""
+    return char in _PICTURE_PARTS or (unicodedata.category(char) in _PICTURES and char not in "\n\t\r")
