@@ -200,7 +200,7 @@ class Caller(WSListener):
         elif (self.state == LISTENING and due - self.played_until > self._pause) or (
             self.state == GREETED and due - self.began > GREETING_S
         ):
-            # In turn, so that every step has the same mix of endings, which the detector hears differently.
+            # In turn, so that every step has the same mix of endings, which detectors hear differently.
             self._line = self.utterances[(self._number + len(self.turns)) % len(self.utterances)]
             self._position = 0
             self.turn = Turn(0.0)

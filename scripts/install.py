@@ -28,7 +28,8 @@ def main(extras: list[str]) -> int:
     if problem and "local" in extras:
         others = [extra for extra in extras if extra != "local"]
         problem = pip("install", "-e", f".[{','.join(others)}]" if others else ".", "-c", LOCK)
-        left_out = [] if problem else [each for each in optional() if pip("install", "--prefer-binary", each, "-c", LOCK)]
+        if not problem:
+            left_out = [each for each in optional() if pip("install", "--prefer-binary", each, "-c", LOCK)]
     if problem:
         print(f"\n{problem}\nThe installation failed; what pip said is above.", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import msgspec
 from fastapi import FastAPI
 
-from antiphon.config import Settings
+from antiphon.config import Provider, Settings
 from antiphon.errors import ConfigError, MissingExtra
 from antiphon.kernel.policy import Policy
+from antiphon.knowledge import load_knowledge, speaking_for
 from antiphon.languages import (
     SPOKEN_BY_TURNS,
     Language,
@@ -33,7 +34,7 @@ from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Classifier, Retriever
+from antiphon.runtime.ports import Classifier, Responder, Retriever
 from antiphon.runtime.services import Media, Providers, Services
 from antiphon.runtime.vad import SileroActivity
 from antiphon.runtime.writer import JournalWriter
@@ -89,6 +90,20 @@ def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
         raise ConfigError(f"[policy]: {error}", code="config.bad_value") from None
 
 
+EMBEDDED = frozenset({"minilm", "lexical", "extractive"})
+"""Providers that read the knowledge base."""
+
+
+def _knowledge(settings: Settings) -> str:
+    return str(settings.retrieval.settings.get("knowledge") or "")
+
+
+def _informed(name: str, given: Mapping[str, object], settings: Settings) -> dict[str, object]:
+    """A provider's settings; the embedded ones share ``[retrieval] knowledge`` unless they name another."""
+    known = {"knowledge": _knowledge(settings)} if name in EMBEDDED and _knowledge(settings) else {}
+    return {**known, **given}
+
+
 def _providers(settings: Settings) -> Providers:
     """Builds what the settings name. Intent and retrieval are optional stages: a missing model costs accuracy only."""
     if settings.stt.fallback:
@@ -97,17 +112,25 @@ def _providers(settings: Settings) -> Providers:
     heard = transcriber_settings(settings.stt.provider, settings.stt.settings, settings.retrieval.settings)
     return Providers(
         transcriber=load("stt", settings.stt.provider, heard),
-        responders=tuple(load("llm", each.provider, each.settings) for each in settings.llm.chain()),
-        degraded=extractive.build({}),
+        responders=tuple(
+            load("llm", each.provider, _informed(each.provider, each.settings, settings))
+            for each in settings.llm.chain()
+        ),
+        degraded=extractive.build(_informed("extractive", {}, settings)),
         synthesizers=tuple(load("tts", each.provider, each.settings) for each in settings.tts.chain()),
         classifier=_classifier(settings),
         retriever=_retriever(settings),
     )
 
 
+def _responder(chosen: Provider, settings: Settings) -> Responder:
+    return load("llm", chosen.provider, _informed(chosen.provider, chosen.settings, settings))
+
+
 def _classifier(settings: Settings) -> Classifier:
     try:
-        return load("intent", settings.intent.provider, settings.intent.settings)
+        given = _informed(settings.intent.provider, settings.intent.settings, settings)
+        return load("intent", settings.intent.provider, given)
     except MissingExtra as error:
         log.warning("intents are not classified: %s", error)
         return load("intent", "none")
@@ -118,7 +141,7 @@ def _retriever(settings: Settings) -> Retriever:
         return load("retrieval", settings.retrieval.provider, settings.retrieval.settings)
     except MissingExtra as error:
         log.warning("retrieval goes by words instead of meaning: %s", error)
-        return load("retrieval", "lexical")
+        return load("retrieval", "lexical", _informed("lexical", {}, settings))
 
 
 def _started(providers: Providers) -> list[_Startable]:
@@ -134,7 +157,8 @@ async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
 
     Raises ``ConfigError`` and ``MissingExtra`` with the fix, before anything listens.
     """
-    languages = load_languages()
+    # The knowledge base's own greeting and keypad menu replace the general ones.
+    languages = dict(speaking_for(load_languages(), load_knowledge(_knowledge(settings) or None)))
     policy = policy_of(settings, languages)
     providers = _providers(settings)
     activity = SileroActivity()

@@ -28,7 +28,7 @@ class Policy(msgspec.Struct, frozen=True):
     # -- the stages of a turn
     final_ms: int = 1_200
     """The transcriber's time for its final; then the last partial counts."""
-    understand_ms: int = 120
+    understand_ms: int = 300
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900
     """First sound of a turn: later than this, a filler is spoken."""

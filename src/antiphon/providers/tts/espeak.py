@@ -210,6 +210,7 @@ class EspeakSynthesizer:
         worker = min((each for each in self._workers if each.ready), key=lambda each: len(each.requests))
         self._last_id = key = self._last_id + 1
         request = worker.requests[key] = _Request(worker)
+        text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be sent
         worker.send(Speak(key, text, language, self._voice(language, voice), sample_rate, self._rate_wpm, self._pitch))
         try:
             while (sound := await request.next()) is not None:

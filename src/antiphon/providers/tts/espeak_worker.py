@@ -253,14 +253,15 @@ class _Utterance:
         if self._sent or self._buffer:
             end = self._written.rstrip().rstrip("*_`\"')”’")[-1:]
             self._buffer += bytes(PAUSES_MS.get(end, 0) * self._piece // PIECE_MS // 2 * 2)
+        self._add(b"")
         if self._buffer:
             self._send(len(self._buffer), last=True)
 
     def _add(self, pcm: bytes) -> None:
         self._buffer += pcm
         if self._buffer and not self._sent:
-            self._send(len(self._buffer))
-        while len(self._buffer) >= self._piece:
+            self._send(min(len(self._buffer), self._piece))
+        while len(self._buffer) > self._piece:
             self._send(self._piece)
 
     def _send(self, length: int, *, last: bool = False) -> None:
