@@ -16,8 +16,8 @@ from antiphon.media.codec import mulaw_decode, mulaw_encode
 
 FILE = Path(__file__).parent / "data" / "caller.npz"
 LINES = ("Which documents do you need?",)
-"""Chosen out of thirty questions: whatever came before, the detector hears its end 62 to 106 ms after its last
-loud sample, where other questions vary by 70 to 170 ms. So the waits tell servers apart, not words."""
+"""Chosen out of thirty questions: whatever came before, the detector hears its end about 30 to 110 ms after
+its last loud sample, where other questions vary by up to 170 ms. So the waits tell servers apart, not words."""
 FRAME = 160
 NOISE_RMS = 20.0
 """Line noise under everything, about -64 dBFS: a line that is digitally silent would be too easy."""

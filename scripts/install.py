@@ -70,7 +70,8 @@ def show(text: str) -> None:
         width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
         print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
     elif text.startswith("Installing collected"):
-        print(f"  {text.count(',') + 1} packages", file=sys.stderr, flush=True)
+        names = text.partition(": ")[2].split(", ")
+        print(f"  {names[0] if len(names) == 1 else f'{len(names)} packages'}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

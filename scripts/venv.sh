@@ -6,7 +6,13 @@ python=$1
 folder=$2
 named=${3:-}
 
-if [ -z "$named" ] && [ -x "$folder/bin/python" ]; then
+# Complete, and not what an interrupted attempt left behind.
+complete() {
+    set -- "$folder"/lib/python3.*/site-packages/pip
+    [ -x "$folder/bin/python" ] && [ -d "$1" ]
+}
+
+if [ -z "$named" ] && complete; then
     exit 0
 fi
 
@@ -21,7 +27,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     say "$python is Python $version; Antiphon needs 3.11 or later. Name another one: make PYTHON=python3.12 ..."
     exit 1
 fi
-if [ -x "$folder/bin/python" ]; then
+if complete; then
     here=$("$folder/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if [ "$here" != "$version" ]; then
         say "$folder holds Python $here, and $python is $version. Keep both with VENV=.venv-$version, or make clean first."

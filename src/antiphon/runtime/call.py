@@ -113,6 +113,7 @@ class Call:
         self._mouth: Mouth | None = None
         self._executor: Executor | None = None
         self._epoch = 0
+        self._saving: asyncio.Future[None] | None = None
         self._opening = asyncio.ensure_future(self._open())
 
     @property
@@ -159,7 +160,14 @@ class Call:
         services = self._services
         session, self._epoch = await self._recover()
         services.writer.open(self.id, self._epoch, session.state.seq)
-        self.driver = Driver(session, self.id, writer=services.writer, execute=self._execute, observe=self._observe)
+        self.driver = Driver(
+            session,
+            self.id,
+            writer=services.writer,
+            execute=self._execute,
+            observe=self._observe,
+            checkpoint=self._checkpoint,
+        )
         self._attach_parts(session)
         if session.state.phase is Phase.NEW:
             self.driver.post(self._started())
@@ -199,6 +207,16 @@ class Call:
             for entry in entries:
                 session.receive(entry.event, entry.at)
             return session, epoch
+
+    def _checkpoint(self, seq: int, snapshot: bytes) -> None:
+        async def save() -> None:
+            try:
+                await self._services.journal.save_snapshot(self.id, self._epoch, seq, snapshot)
+            except StoreError as error:
+                # It only makes a recovery longer.
+                log.warning("a snapshot could not be kept: %s", error, extra={"call": self.id})
+
+        self._saving = asyncio.ensure_future(save())
 
     def _started(self) -> SessionStarted:
         start, services = self.start, self._services

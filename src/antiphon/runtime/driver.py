@@ -18,6 +18,8 @@ from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry
 from antiphon.kernel.session import Session
 from antiphon.runtime.writer import JournalWriter
 
+SNAPSHOT_EVERY = 500
+"""Entries between snapshots: folding that many again takes some ten milliseconds."""
 EARLY_S = 0.001
 """When to look again at a deadline whose timer came early."""
 
@@ -34,7 +36,8 @@ class Driver:
     """Drives one ``Session``.
 
     ``base_ms`` is the journal time at which this process takes the session on: the last entry's time
-    of a session that is resumed. ``post`` may be called from within ``execute``: events are folded in
+    of a session that is resumed. ``checkpoint`` gets a snapshot and its entry's number now and then, once
+    that entry is on disk. ``post`` may be called from within ``execute``: events are folded in
     the order they were posted, one after the other.
     """
 
@@ -46,6 +49,7 @@ class Driver:
         writer: JournalWriter,
         execute: Execute,
         observe: Observe | None = None,
+        checkpoint: Callable[[int, bytes], None] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.session = session
@@ -53,6 +57,7 @@ class Driver:
         self._writer = writer
         self._execute = execute
         self._observe = observe
+        self._checkpoint = checkpoint
         self._loop = loop or asyncio.get_running_loop()
         self._origin = self._loop.time() - session.state.at / 1000
         self._inbox: deque[AnyEvent] = deque()
@@ -90,18 +95,37 @@ class Driver:
                 extra={"call": self.session_id, "event": type(event).__name__},
             )
         durable = [command for command in commands if is_durable(command)]
-        self._writer.append(self.session_id, entry, self._when_durable(durable) if durable else None)
+        snapshot = self.session.snapshot() if entry.seq % SNAPSHOT_EVERY == 0 else b""
+        then = self._when_durable(durable, entry.seq, snapshot) if durable or snapshot else None
+        self._writer.append(self.session_id, entry, then)
         if self._observe is not None:
             self._observe(self.session_id, entry, commands)
         for command in commands:
             if not is_durable(command):
-                self._execute(command, None)
+                self._carry_out(command, None)
 
-    def _when_durable(self, commands: list[AnyCommand]) -> Callable[[Exception | None], None]:
+    def _carry_out(self, command: AnyCommand, error: Exception | None) -> None:
+        try:
+            self._execute(command, error)
+        except Exception:
+            # One command that cannot be carried out must not take the others with it, nor the call:
+            # what should have come of it misses its deadline, and the ladder goes on from there.
+            log.exception(
+                "a command could not be carried out",
+                extra={"call": self.session_id, "command": type(command).__name__},
+            )
+
+    def _when_durable(
+        self, commands: list[AnyCommand], seq: int, snapshot: bytes
+    ) -> Callable[[Exception | None], None]:
         def run(error: Exception | None) -> None:
-            if not self.closed:
-                for command in commands:
-                    self._execute(command, error)
+            if self.closed:
+                return
+            for command in commands:
+                self._carry_out(command, error)
+            # A snapshot that is ahead of its journal would resume a session that never was.
+            if snapshot and error is None and self._checkpoint is not None:
+                self._checkpoint(seq, snapshot)
 
         return run
 
