@@ -21,7 +21,9 @@ FILE_LINES = 400
 FUNCTION_LINES = 60
 
 LATER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-SWITCHED_OFF = re.compile(r"\bpytest\.(mark\.(skip|xfail|skipif(?!\(sys\.platform))|skip|xfail|importorskip)\b|\bunittest\.skip")
+SWITCHED_OFF = re.compile(
+    r"\bpytest\.(mark\.(skip|xfail|skipif(?!\(sys\.platform))|skip|xfail|importorskip)\b|\bunittest\.skip"
+)
 MACHINE = re.compile(
     r"(?<![\w./$}-])/(root|home/\w+|Users/\w+|work/\w+|opt/(pypi|wheels))\b"
     r"|\bpypi\.org/simple|\bpythonhosted\.org|index-url|find-links|trusted-host"

@@ -291,9 +291,10 @@ def interrupted_to_pieces(step: Step, reply: Reply, heard: str) -> None:
 
 
 def pause(step: Step) -> None:
-    """Silence first, decide later. Deadlines of the reply wait with it."""
+    """Silence first, decide later. The time that the present attempt has left stands still meanwhile."""
     state = step.state
     state.interrupted_at = step.now
+    state.reply_left = max(0, state.deadlines.get("reply", step.now) - step.now)
     step.emit(PausePlayout(step.reply.turn))
     step.disarm("understand", "filler", "reply", "watchdog")
     step.arm("interrupt", step.policy.interrupt_ms)
@@ -308,8 +309,10 @@ def resume(step: Step) -> None:
         arm_watchdog(step)
     else:
         step.arm("filler", step.policy.filler_ms)
-    if not reply.generated or not reply.heard:
-        step.arm("reply", step.policy.reply_ms)
+    if step.state.reply_left:
+        step.arm("reply", step.state.reply_left)
+    elif not is_audible(step):
+        step.arm("reply", step.policy.stall_ms)
 
 
 def start_reply_if_due(step: Step) -> None:

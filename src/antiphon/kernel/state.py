@@ -102,6 +102,8 @@ class State(msgspec.Struct, array_like=True):
     closing: Reply | None = None
     """A cancelled reply that still owes ``PlayoutStopped``."""
     interrupted_at: int = 0
+    reply_left: int = 0
+    """What the present attempt had left of its time (ms) when the caller made a sound; 0: no deadline ran."""
     history: list[Message] = []
     effects: dict[str, Effect] = {}
     deadlines: dict[str, int] = {}

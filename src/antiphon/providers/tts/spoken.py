@@ -136,12 +136,12 @@ def _lakhs(match: re.Match[str]) -> list[Part]:
 
 
 def _drop_pictures(spoken: Spoken) -> None:
-    if not spoken.text.isascii() and any(map(_is_picture, spoken.text)):
+    if any(map(_is_picture, spoken.text)):
         kept = [(char, at) for char, at in zip(spoken.text, spoken.origin, strict=True) if not _is_picture(char)]
         spoken.text = "".join(char for char, _ in kept)
         spoken.origin = [at for _, at in kept]
 
 
 def _is_picture(char: str) -> bool:
-    """Emoji and other signs that espeak reads out by their names."""
+    """Emoji and other signs that espeak reads out by their names, and control characters, which may end its text."""
     return char in _PICTURE_PARTS or (unicodedata.category(char) in _PICTURES and char not in "\n\t\r")
