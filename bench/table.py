@@ -60,9 +60,10 @@ def verdicts(steps: Sequence[Step], targets: Targets) -> list[str]:
         hold(not lost and at.turns > 0, f"{at.calls} calls on one core: {lost} of {at.turns} turns or calls lost")
     if at is not None and one is not None and one.turns:
         rise = at.first_audio_p99 - one.first_audio_p99
+        what = f"{at.calls} calls: first audio's p99 is {rise:.1f} ms above that of one call"
         aim = f"(target {targets.first_audio_rise_ms:.0f} ms)"
-        hold(
-            rise <= targets.first_audio_rise_ms,
-            f"{at.calls} calls: first audio's p99 is {rise:.1f} ms above that of one call {aim}",
-        )
+        if rise > targets.first_audio_rise_ms and (at.load_unfit or one.load_unfit):
+            found.append(f"unclear:     {what} {aim}, but the load generator was late: run it on a quiet machine")
+        else:
+            hold(rise <= targets.first_audio_rise_ms, f"{what} {aim}")
     return found

@@ -1,0 +1,86 @@
+"""Antiphon: an orchestrator for real-time conversations.
+
+These names are the public ones; they are imported when they are first used, so that ``import antiphon`` costs
+nothing and needs nothing. What is deeper (``antiphon.runtime.ports`` for those who write providers,
+``antiphon.kernel.events`` for those who read journals) is imported by its own name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from antiphon._version import __version__
+
+if TYPE_CHECKING:
+    from antiphon.config import Settings
+    from antiphon.errors import (
+        AdmissionRefused,
+        AntiphonError,
+        BadFrame,
+        ChartError,
+        ConfigError,
+        FrameTooLarge,
+        MissingExtra,
+        NotAllowed,
+        PeerError,
+        ProviderError,
+        ProviderRefused,
+        ProviderTimeout,
+        ReplayDiverged,
+        StaleWriter,
+        StoreError,
+        UnknownSession,
+    )
+    from antiphon.kernel.events import Entry
+    from antiphon.kernel.policy import Policy
+    from antiphon.kernel.session import Session, replay
+    from antiphon.kernel.state import Floor
+
+__all__ = [
+    "AdmissionRefused",
+    "AntiphonError",
+    "BadFrame",
+    "ChartError",
+    "ConfigError",
+    "Entry",
+    "Floor",
+    "FrameTooLarge",
+    "MissingExtra",
+    "NotAllowed",
+    "PeerError",
+    "Policy",
+    "ProviderError",
+    "ProviderRefused",
+    "ProviderTimeout",
+    "ReplayDiverged",
+    "Session",
+    "Settings",
+    "StaleWriter",
+    "StoreError",
+    "UnknownSession",
+    "__version__",
+    "replay",
+]
+
+_HOMES = {
+    "Entry": "antiphon.kernel.events",
+    "Floor": "antiphon.kernel.state",
+    "Policy": "antiphon.kernel.policy",
+    "Session": "antiphon.kernel.session",
+    "Settings": "antiphon.config",
+    "replay": "antiphon.kernel.session",
+}
+"""Where the names live; all others are errors."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES.get(name, "antiphon.errors")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -272,6 +272,8 @@ def test_verdicts_follow_the_figures():
     ):
         lines = verdicts([one, msgspec.structs.replace(good, **change)], Targets())
         assert sum(line.startswith("NOT reached") for line in lines) == 1, change
+    late = msgspec.structs.replace(good, first_audio_p99=600.0, load_unfit=True)
+    assert [line.split(":")[0] for line in verdicts([one, late], Targets())] == ["reached"] * 3 + ["unclear"]
     assert verdicts([one], Targets()) == []
     shown = row("antiphon", msgspec.structs.replace(good, load_unfit=True, failed_calls=2, talked_over=1))
     assert shown.index("LOAD GENERATOR LATE") == len(HEAD.splitlines()[1]) + 2

@@ -52,9 +52,11 @@ class Line:
         self.channel = Channel(near, self.messages.append, self.lost.append)
 
     async def until_lost(self) -> str:
-        while not self.lost:
+        for _ in range(500):
+            if self.lost:
+                return self.lost[0]
             await asyncio.sleep(0.01)
-        return self.lost[0]
+        raise TimeoutError
 
     def close(self) -> None:
         self.channel.close()

@@ -30,6 +30,7 @@ class Echo(WSListener):
         self.told: list[Any] = []
         self.transport: WSTransport | None = None
         self.gone = asyncio.Event()
+        self.losses = 0
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
@@ -42,6 +43,7 @@ class Echo(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.gone.set()
+        self.losses += 1
 
 
 class Echoes:

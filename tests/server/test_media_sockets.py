@@ -348,6 +348,7 @@ def test_a_listener_may_close_and_go_at_once(kit: Any, run_on: Any) -> None:
                 transport.send_close(1008, "enough")
                 transport.disconnect()
                 transport.send(TEXT, b"nobody sends after a close")
+                transport.disconnect()
             self.told.append(frame.msg_type)
 
     async def main() -> None:
@@ -361,6 +362,8 @@ def test_a_listener_may_close_and_go_at_once(kit: Any, run_on: Any) -> None:
             assert await asyncio.wait_for(reader.read(), 5) == b""
             writer.close()
             await asyncio.wait_for(route.all[0].gone.wait(), 5)
-        assert route.all[0].told == [TEXT]
+            route.all[0].transport.disconnect()
+            await asyncio.sleep(0.01)
+        assert (route.all[0].told, route.all[0].losses) == ([TEXT], 1)
 
     run_on(main())

@@ -159,10 +159,15 @@ def test_drain_lets_calls_end_and_takes_no_new_ones(kit: Any, run_on: Any) -> No
 
 def test_drain_has_an_end(kit: Any, run_on: Any) -> None:
     async def main() -> None:
-        route = kit.Echoes()
-
         def broken() -> None:
             raise RuntimeError("must not keep the server from ending")
+
+        def make(upgrade: Any) -> Any:
+            echo = kit.Echo(upgrade)
+            echo.on_drain = broken
+            return echo
+
+        route = kit.Echoes(make)
 
         async with (
             kit.running({"/media": route}, drain_s=0.2, on_drain=broken) as server,

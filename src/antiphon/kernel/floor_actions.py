@@ -138,13 +138,22 @@ def note_digit(step: Step) -> None:
 
 
 def digits_to_pieces(step: Step) -> None:
+    set_aside_speech(step)
     if step.state.digits:
         step.state.pieces = [step.state.digits]
     step.state.digits = ""
 
 
 def typed_to_pieces(step: Step) -> None:
+    set_aside_speech(step)
     step.state.pieces.append(step.happened(TextTyped).text.strip())
+
+
+def set_aside_speech(step: Step) -> None:
+    """Keys or text are the answer: words before them must not come back later as a turn of their own."""
+    if step.state.spoken:
+        finish_utterance(step)
+    forget_final(step)
 
 
 def ask_whether_there(step: Step) -> None:
@@ -176,7 +185,7 @@ def is_final_blank(step: Step) -> bool:
 
 
 def is_caller_going_on(step: Step) -> bool:
-    return step.state.caller is Caller.SPEAKING or step.state.spoken
+    return step.state.caller is Caller.SPEAKING or step.state.spoken or bool(step.state.digits)
 
 
 def is_noise(step: Step) -> bool:

@@ -166,7 +166,11 @@ def test_voices_and_their_refusal() -> None:
         for voice in ("en-us+f5", "+f5", "hi"):
             other = samples(await spoken(synthesizer, "Good morning", voice=voice))
             assert len(other) != len(usual) or (other != usual).any()
-        for voice, language, code in (("nobody", "en", "tts.voice"), ("+nobody", "en", "tts.voice"), ("", "xx-YY", "tts.language")):
+        for voice, language, code in (
+            ("nobody", "en", "tts.voice"),
+            ("+nobody", "en", "tts.voice"),
+            ("", "xx-YY", "tts.language"),
+        ):
             with pytest.raises(ProviderRefused) as caught:
                 await spoken(synthesizer, "Good morning", language, voice=voice)
             assert caught.value.code == code

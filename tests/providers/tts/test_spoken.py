@@ -24,7 +24,7 @@ from antiphon.providers.tts.spoken import Spoken, prepare, word_start
         ("in 2024-2025 or 2026", "en", "in 2024-2025 or 2026"),
         ("on 2025-06-30", "en", "on 2025-06-30"),
         ("it costs 12500000", "en", "it costs 12500000"),
-        ("# Fees\n- **Tuition**: `high`\n- see [the page](https://example.org/a)", "en", "Fees\nTuition: high\nsee the page"),
+        ("# Fees\n- **Tuition**: `high`\n- see [page 1](https://x.org/a)", "en", "Fees\nTuition: high\nsee page 1"),
         ("snake_case and 2 * 3", "en", "snake_case and 2  3"),
         ("Welcome 🎉👍🏽 home ☎️", "en", "Welcome  home "),
         ("", "en", ""),

@@ -7,6 +7,8 @@ name that is a hash of all that went into them. Blocking: it runs in the recogni
 from __future__ import annotations
 
 import hashlib
+import heapq
+import importlib.util
 import math
 import os
 import subprocess
@@ -53,7 +55,8 @@ def files(phrases: Iterable[str], *, model: Path, background_words: int, cache: 
     sentences = [words(phrase) for phrase in list(phrases)[:MAX_SENTENCES]]
     common = [words(phrase) for phrase in general()]
     size = (model / "cmudict-en-us.dict").stat().st_size
-    content = repr((VERSION, BACKGROUND_SHARE, GENERAL_WEIGHT, background_words, size, sentences, common))
+    espeak = importlib.util.find_spec("espeakng_loader") is not None  # without it fewer words are known
+    content = repr((VERSION, espeak, BACKGROUND_SHARE, GENERAL_WEIGHT, background_words, size, sentences, common))
     key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
     directory = cache_directory(cache)
     arpa, dictionary = directory / f"{key}.lm", directory / f"{key}.dict"
@@ -67,13 +70,14 @@ def files(phrases: Iterable[str], *, model: Path, background_words: int, cache: 
 def _make(sentences: list[list[str]], common: list[list[str]], model: Path, background_words: int) -> tuple[str, str]:
     known = _read_dictionary(model / "cmudict-en-us.dict")
     wanted = {word for sentence in (*sentences, *common) for word in sentence}
-    ipa = _phonemes(sorted({word.lower() for word in wanted if word.lower() not in known}))
+    phonemes = _Phonemes(sorted({word.lower() for word in wanted if word.lower() not in known}))
+    background = _background(model, known, background_words)
+    ipa = phonemes.result()
     spoken: dict[str, list[str]] = {}
     for word in sorted(wanted):
         ways = spoken.setdefault(word.lower(), [])
         ways += [way for way in pronunciations(word, known, ipa) if way not in ways]
     spoken = {word: ways for word, ways in spoken.items() if ways}
-    background = _background(model, known, background_words)
     for word in background:
         spoken.setdefault(word, known[word])
     trigrams = TrigramModel()
@@ -102,23 +106,29 @@ def _background(model: Path, known: dict[str, list[str]], count: int) -> dict[st
     from pocketsphinx import NGramModel  # noqa: PLC0415
 
     everyday = NGramModel.readfile(str(model / "en-us.lm.bin"))
-    scored = sorted(((everyday.prob([word]), word) for word in known if word.isascii()), reverse=True)
-    return {word: math.exp(score * math.log(1.0001)) for score, word in scored[:count]}
+    scored = heapq.nlargest(count, ((everyday.prob([word]), word) for word in known if word.isascii()))
+    return {word: math.exp(score * math.log(1.0001)) for score, word in scored}
 
 
-def _phonemes(unknown: list[str]) -> dict[str, str]:
-    """IPA by espeak-ng, in a process of its own; words without any when espeak-ng is not there."""
-    if not unknown:
-        return {}
-    spoken = subprocess.run(
-        [sys.executable, "-m", "antiphon.providers.tts.espeak_worker", "--phonemes"],
-        input="\n".join(unknown) + "\n",
-        capture_output=True,
-        text=True,
-        timeout=PHONEMES_TIMEOUT_S,
-        check=False,
-    )
-    return dict(zip(unknown, spoken.stdout.splitlines(), strict=False))
+class _Phonemes:
+    """IPA of words by espeak-ng, in a process of its own that works while this one does other things."""
+
+    def __init__(self, unknown: list[str]) -> None:
+        self._words = unknown
+        self._process = None
+        if unknown:
+            command = [sys.executable, "-m", "antiphon.providers.tts.espeak_library"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def result(self) -> dict[str, str]:
+        """Empty where espeak-ng is not installed (which it says on standard error): those words are not heard."""
+        if self._process is None:
+            return {}
+        try:
+            spoken, _ = self._process.communicate("\n".join(self._words) + "\n", timeout=PHONEMES_TIMEOUT_S)
+        finally:
+            self._process.kill()
+        return dict(zip(self._words, spoken.splitlines(), strict=False))
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,8 +17,10 @@ from loguru import logger
 
 from antiphon.errors import ProviderError
 from antiphon.providers.stt.pocketsphinx_messages import (
+    Audio,
     Begin,
     Bury,
+    Drop,
     Failed,
     Final,
     Fork,
@@ -33,28 +35,57 @@ from antiphon.providers.stt.pocketsphinx_messages import (
 )
 from antiphon.providers.workers import Channel, RestartDelay, spawn
 
+MAX_WAIT_S = 3.0
+"""How long an utterance waits for a worker while none runs: longer than it takes to start everything again."""
+
+MAX_PARKED_BYTES = 1 << 20
+"""Of one utterance's audio, while it waits (a minute at 8 kHz)."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_nursery = msgspec.msgpack.Decoder(FromNursery).decode
 _decode_worker = msgspec.msgpack.Decoder(FromWorker).decode
 
 
 class Utterance:
-    """One utterance that a worker decodes. ``number`` is its owner's, 0 until it is finished."""
+    """One utterance, with a worker that decodes it or waiting for one.
 
-    __slots__ = ("key", "number", "on_final", "on_partial", "worker")
+    ``on_final`` is called exactly once unless it is dropped. ``number`` is its owner's, 0 until it is finished.
+    """
+
+    __slots__ = ("_pool", "key", "number", "on_final", "on_partial", "parked", "parked_bytes", "worker")
 
     def __init__(
         self,
+        pool: Pool,
         key: int,
-        worker: Worker,
         on_partial: Callable[[Utterance, Partial], None],
         on_final: Callable[[Utterance, Final], None],
     ) -> None:
+        self._pool = pool
         self.key = key
-        self.worker = worker
         self.number = 0
         self.on_partial = on_partial
         self.on_final = on_final
+        self.worker: Worker | None = None
+        self.parked: list[ToWorker] = []
+        self.parked_bytes = 0
+
+    def send(self, task: ToWorker) -> None:
+        """Hands the task to the worker, now or when there is one."""
+        if self.worker is not None:
+            self.worker.send(task)
+            return
+        self.parked.append(task)
+        if isinstance(task, Audio):
+            self.parked_bytes += len(task.pcm)
+            if self.parked_bytes > MAX_PARKED_BYTES:
+                self._pool.give_up(self)
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._pool.forget(self)
+        if self.worker is not None and self.worker.utterances.pop(self.key, None) is not None:
+            self.worker.send(Drop(self.key))
 
 
 class Worker:
@@ -66,6 +97,13 @@ class Worker:
         self.started = time.monotonic()
         self._tell_lost = on_lost
         self._channel = Channel(sock, self._on_message, self._on_lost)
+
+    def take(self, utterance: Utterance) -> None:
+        utterance.worker = self
+        self.utterances[utterance.key] = utterance
+        parked, utterance.parked = utterance.parked, []
+        for task in parked:
+            self.send(task)
 
     def send(self, task: ToWorker) -> None:
         self._channel.send(_encode(task))
@@ -85,8 +123,8 @@ class Worker:
             utterance.on_final(utterance, report)
 
     def _on_lost(self, reason: str) -> None:
-        self._tell_lost(self, reason)
         lost, self.utterances = self.utterances, {}
+        self._tell_lost(self, reason)
         for utterance in lost.values():
             utterance.on_final(utterance, Final(utterance.key, error="stt.worker_lost"))
 
@@ -130,6 +168,7 @@ class Pool:
         self._workers: list[Worker] = []
         self._started = False
         self._last_key = 0
+        self._waiting: dict[Utterance, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._nursery_delay = RestartDelay()
         self._worker_delay = RestartDelay()
@@ -161,6 +200,8 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         tasks = tuple(self._tasks)
+        for utterance in tuple(self._waiting):
+            self.forget(utterance)
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.close()
@@ -175,42 +216,55 @@ class Pool:
         cmn: str,
         on_partial: Callable[[Utterance, Partial], None],
         on_final: Callable[[Utterance, Final], None],
-        *,
-        beside: Utterance | None = None,
-    ) -> Utterance | None:
-        """Gives an utterance to the worker that has ``beside``, else to the one with the least to do.
-
-        ``None`` when there is no worker now. ``on_final`` is called exactly once unless it is dropped.
-        """
-        if beside is not None:
-            worker = beside.worker
-        elif self._workers:
-            worker = min(self._workers, key=lambda each: len(each.utterances))
-        else:
-            return None
+    ) -> Utterance:
+        """Gives an utterance to the worker with the least to do, or to the first there is within ``MAX_WAIT_S``."""
         self._last_key = key = self._last_key + 1
-        utterance = worker.utterances[key] = Utterance(key, worker, on_partial, on_final)
-        worker.send(Begin(key, sample_rate, cmn))
+        utterance = Utterance(self, key, on_partial, on_final)
+        utterance.send(Begin(key, sample_rate, cmn))
+        if self._workers:
+            self._least_busy().take(utterance)
+        else:
+            timer = asyncio.get_running_loop().call_later(MAX_WAIT_S, self.give_up, utterance)
+            self._waiting[utterance] = timer
         return utterance
+
+    def forget(self, utterance: Utterance) -> bool:
+        """Takes it off the list of those that wait; False if it is not there."""
+        timer = self._waiting.pop(utterance, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+    def give_up(self, utterance: Utterance) -> None:
+        """No worker came in time."""
+        if self.forget(utterance):
+            utterance.on_final(utterance, Final(utterance.key, error="stt.unavailable"))
+
+    def _least_busy(self) -> Worker:
+        return min(self._workers, key=lambda each: len(each.utterances))
 
     def _on_report(self, report: FromNursery, sock: socket.socket | None) -> None:
         if isinstance(report, Loaded):
             self.loaded = report
             for _ in range(self._count):
-                self._fork()
+                self._fork(self._nursery)
         elif isinstance(report, Failed):
             self.failure = report.reason
             self.ready.set()
         elif sock is not None:
             self._workers.append(Worker(report.pid, sock, self._on_worker_lost))
             self.ready.set()
+            for utterance in tuple(self._waiting):
+                self.forget(utterance)
+                self._least_busy().take(utterance)
 
     def _on_worker_lost(self, worker: Worker, reason: str) -> None:
         logger.warning("pocketsphinx worker {} {}", worker.pid, reason)
         self._workers.remove(worker)
-        if self._nursery is not None:
-            self._nursery.send(Bury(worker.pid))  # hung, perhaps: it must not compute on beside its successor
-            self._later(self._worker_delay.after(time.monotonic() - worker.started), self._fork)
+        nursery = self._nursery
+        if nursery is not None:
+            nursery.send(Bury(worker.pid))  # hung, perhaps: it must not compute on beside its successor
+            self._later(self._worker_delay.after(time.monotonic() - worker.started), lambda: self._fork(nursery))
 
     def _on_nursery_lost(self, nursery: Nursery, reason: str) -> None:
         if self._nursery is not nursery:
@@ -222,9 +276,10 @@ class Pool:
         if not self.failure:
             self._later(self._nursery_delay.after(time.monotonic() - nursery.started), self._restart)
 
-    def _fork(self) -> None:
-        if self._nursery is not None:
-            self._nursery.send(Fork())
+    def _fork(self, nursery: Nursery | None) -> None:
+        """A new nursery forks all its workers by itself: what was asked of the old one is not asked again."""
+        if nursery is not None and nursery is self._nursery:
+            nursery.send(Fork())
 
     def _restart(self) -> None:
         if not self._started or self._nursery is not None:

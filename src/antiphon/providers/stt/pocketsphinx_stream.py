@@ -2,11 +2,11 @@
 
 The rule of the port, exactly one final or one error for each utterance, is kept here:
 
-- an utterance whose worker is lost is told at once (``stt.worker_lost``), the rest of it is not listened to,
-  and the next one goes to another worker;
-- one that cannot be listened to at all (another language, no worker for ``MAX_PENDING_S``) is told when it
-  is finished;
-- one without any audio is a blank final.
+- of an utterance whose worker is lost (``stt.worker_lost``), or for which none came (``stt.unavailable``), the
+  error is told at once and the rest is not listened to; the next one goes to another worker;
+- one in another language (``stt.language``) is told when it is finished;
+- one without any audio is a blank final;
+- finals come in the order of the utterances.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from antiphon.providers.stt.pocketsphinx_messages import Audio, Drop, Final, Finish, Partial
+from antiphon.providers.stt.pocketsphinx_messages import Audio, Final, Finish, Partial
 from antiphon.providers.stt.pocketsphinx_pool import Pool, Utterance
 from antiphon.runtime.ports import Heard
 
@@ -23,9 +23,6 @@ COALESCE_MS = 80
 
 LONGEST_MS = 200
 """And of at most this: a worker looks after its other utterances and its pings between two pieces."""
-
-MAX_PENDING_S = 10.0
-"""Seconds of one utterance that wait for a worker to exist. More and it is given up (``stt.unavailable``)."""
 
 
 class PocketsphinxStream:
@@ -46,11 +43,12 @@ class PocketsphinxStream:
         self._on_closed = on_closed
         self._piece = sample_rate * COALESCE_MS // 1000 * 2
         self._longest = sample_rate * LONGEST_MS // 1000 * 2
-        self._pending_cap = int(sample_rate * MAX_PENDING_S) * 2
         self._buffer = bytearray()
         self._next = 1
         self._current: Utterance | None = None
-        self._unfinished: dict[int, Utterance] = {}
+        self._owed: dict[int, Heard | None] = {}
+        """Finished utterances in order, and what is to be told of them once nothing before them is owed."""
+        self._unfinished: set[Utterance] = set()
         self._spoiled = ""
         """Why the present utterance is not listened to."""
         self._told = False
@@ -69,7 +67,7 @@ class PocketsphinxStream:
         if not self._open:
             return
         if self._buffer and not self._spoiled:
-            self._send(last=True)
+            self._send()
         current, self._current = self._current, None
         spoiled, told = self._spoiled, self._told
         self._spoiled, self._told = "", False
@@ -77,12 +75,14 @@ class PocketsphinxStream:
         self._buffer.clear()
         if current is not None:
             current.number = utterance
-            self._unfinished[current.key] = current
-            current.worker.send(Finish(current.key))
+            self._owed[utterance] = None
+            self._unfinished.add(current)
+            current.send(Finish(current.key))
         elif not told:
-            heard = Heard(utterance, "", final=not spoiled, language="" if spoiled else "en", error=spoiled)
+            language = "" if spoiled else "en"
+            self._owed[utterance] = Heard(utterance, "", final=not spoiled, language=language, error=spoiled)
             # Not from inside ``finish``: its caller may not be ready to be called back.
-            asyncio.get_running_loop().call_soon(self._report, heard)
+            asyncio.get_running_loop().call_soon(self._settle)
 
     def hint(self, language: str) -> None:
         self._language = language
@@ -92,33 +92,26 @@ class PocketsphinxStream:
             return
         self._open = False
         self._buffer.clear()
-        for utterance in (*self._unfinished.values(), *([self._current] if self._current else ())):
-            if utterance.worker.utterances.pop(utterance.key, None) is not None:
-                utterance.worker.send(Drop(utterance.key))
+        for utterance in (*self._unfinished, *([self._current] if self._current else ())):
+            utterance.drop()
         self._unfinished.clear()
+        self._owed.clear()
         self._current = None
         self._on_closed(self)
 
-    def _send(self, *, last: bool = False) -> None:
+    def _send(self) -> None:
         if self._current is None:
-            self._current = self._begin()
-        current = self._current
-        if current is None:
-            if not self._spoiled and (last or len(self._buffer) > self._pending_cap):
-                self._spoil("stt.unavailable")
-            return
+            if self._language and self._language.partition("-")[0].lower() != "en":
+                self._spoil("stt.language")
+                return
+            self._current = self._pool.begin(self._rate, self._cmn, self._on_partial, self._on_final)
         whole = len(self._buffer) & ~1
-        for at in range(0, whole, self._longest):
-            current.worker.send(Audio(current.key, bytes(self._buffer[at : min(at + self._longest, whole)])))
+        audio = bytes(self._buffer[:whole])
         del self._buffer[:whole]
-
-    def _begin(self) -> Utterance | None:
-        if self._language and self._language.partition("-")[0].lower() != "en":
-            self._spoil("stt.language")
-            return None
-        # Beside an earlier one that is still being decoded, finals come in order.
-        beside = next(iter(self._unfinished.values()), None)
-        return self._pool.begin(self._rate, self._cmn, self._on_partial, self._on_final, beside=beside)
+        for at in range(0, whole, self._longest):
+            if self._current is None:
+                return  # given up meanwhile
+            self._current.send(Audio(self._current.key, audio[at : at + self._longest]))
 
     def _spoil(self, error: str) -> None:
         self._spoiled = error
@@ -126,6 +119,8 @@ class PocketsphinxStream:
 
     def _on_partial(self, utterance: Utterance, partial: Partial) -> None:
         number = utterance.number or self._next
+        if number != next(iter(self._owed), number):
+            return  # an earlier one is not settled yet
         self._report(Heard(number, partial.text, language="en", confidence=partial.confidence))
 
     def _on_final(self, utterance: Utterance, final: Final) -> None:
@@ -134,10 +129,21 @@ class PocketsphinxStream:
             self._current = None
             self._spoil(final.error)
             self._told = True
-        self._unfinished.pop(utterance.key, None)
+        self._unfinished.discard(utterance)
         self._cmn = final.cmn or self._cmn
         language = "" if final.error else "en"
-        self._report(Heard(number, final.text, not final.error, language, final.confidence, final.error))
+        self._owed[number] = Heard(number, final.text, not final.error, language, final.confidence, final.error)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tells what is known, in the order of the utterances: workers may finish them in another."""
+        while self._owed:
+            number = next(iter(self._owed))
+            heard = self._owed[number]
+            if heard is None:
+                return
+            del self._owed[number]
+            self._report(heard)
 
     def _report(self, heard: Heard) -> None:
         if self._open:

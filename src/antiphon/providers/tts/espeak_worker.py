@@ -1,12 +1,7 @@
-"""The worker process that speaks: the only place where espeak-ng is loaded.
+"""The worker process that speaks.
 
 espeak-ng is GPL-3, keeps its state in globals and may crash, so it lives alone in this program, which is
 reached over a pipe. Requests are served one after the other: a sentence takes a few milliseconds.
-
-``python -m antiphon.providers.tts.espeak_worker --phonemes`` reads words from standard input, one a line,
-and writes their IPA, one a line: it is how the speech recogniser learns to hear words that no dictionary has.
-
-The calls follow espeak-ng's ``speak_lib.h`` (1.52).
 """
 
 from __future__ import annotations
@@ -14,12 +9,12 @@ from __future__ import annotations
 import collections
 import ctypes
 import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from antiphon.media.resample import Resampler
+from antiphon.providers.tts.espeak_library import UTF8, WORD_EVENT, Callback, Espeak, Unspeakable
 from antiphon.providers.tts.spoken import Spoken, prepare, word_start
 from antiphon.providers.worker_pipe import WorkerPipe, from_arguments, settle
 
@@ -34,13 +29,6 @@ ONSET = 110
 
 PAUSES_MS = {".": 140, "?": 140, "!": 140, "।": 140, "॥": 140, ":": 90, ";": 90, ",": 60}
 """Silence after a segment that ends so. espeak leaves about 8 ms, and segments would run into each other."""
-
-_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT
-_DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
-_UTF8 = 1  # espeakCHARS_UTF8
-_WORD = 1  # espeakEVENT_WORD
-_RATE, _PITCH = 1, 3  # espeak_PARAMETER
-_IPA_SPACED = 0x02 | (ord(" ") << 8)  # phonememode: IPA, phonemes apart
 
 
 class Speak(msgspec.Struct, array_like=True, tag=0):
@@ -81,115 +69,6 @@ class Ready(msgspec.Struct, array_like=True, tag=2):
 
 Request = Speak | Cancel
 Report = Piece | Done | Ready
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_char * 8),
-    )
-
-
-class _Voice(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("languages", ctypes.c_void_p),  # a byte of priority, a string, ... , a byte 0
-        ("identifier", ctypes.c_char_p),
-        ("gender", ctypes.c_ubyte),
-        ("age", ctypes.c_ubyte),
-        ("variant", ctypes.c_ubyte),
-        ("xx1", ctypes.c_ubyte),
-        ("score", ctypes.c_int),
-        ("spare", ctypes.c_void_p),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
-
-
-class Unspeakable(Exception):
-    """This request cannot be spoken, now or later."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-class Espeak:
-    """The library, initialised: at most once in a process."""
-
-    def __init__(self) -> None:
-        import espeakng_loader  # noqa: PLC0415 - only this process may load it
-
-        data = Path(espeakng_loader.get_data_path())
-        self.library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
-        self.sample_rate: int = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), _DONT_EXIT)
-        if self.sample_rate <= 0:
-            raise OSError(f"espeak-ng cannot read its data in {data}")
-        self.library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        self.library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        self.variants = {path.name for path in (data / "voices" / "!v").iterdir()}
-        self.names: dict[str, str] = {}
-        """From a language, an identifier's last part or a voice's name, all in lower case, to what loads it."""
-        self._list_voices()
-        self._voice = ""
-
-    def _list_voices(self) -> None:
-        voices = self.library.espeak_ListVoices(None)
-        at = 0
-        while voices[at]:
-            voice = voices[at].contents
-            at += 1
-            file = voice.identifier.decode().rpartition("/")[2]
-            languages = []
-            pointer = voice.languages
-            while ctypes.string_at(pointer, 1) != b"\0":
-                language = ctypes.string_at(pointer + 1)
-                languages.append(language.decode().lower())
-                pointer += 2 + len(language)
-            for name in (*languages, file.lower(), voice.name.decode().lower()):
-                self.names.setdefault(name, file)
-
-    def choose(self, language: str, voice: str) -> str:
-        """The file name (with ``+variant``) for a request. Raises ``Unspeakable``."""
-        name, plus, variant = voice.lower().partition("+")
-        if plus and variant not in {known.lower() for known in self.variants}:
-            message = f"espeak-ng has no variant {variant!r} of a voice: it has f1 to f5, m1 to m8, edward and others"
-            raise Unspeakable("tts.voice", message)
-        if name:
-            if name not in self.names:
-                raise Unspeakable("tts.voice", f"espeak-ng has no voice {name!r}: name a language or one of its voices")
-            return self.names[name] + plus + variant
-        tag = language.lower().replace("_", "-")
-        while tag and tag not in self.names:
-            tag = tag.rpartition("-")[0]
-        if not tag:
-            raise Unspeakable("tts.language", f"espeak-ng does not speak {language!r}")
-        return self.names[tag] + plus + variant
-
-    def use(self, file: str, rate_wpm: int, pitch: int) -> None:
-        if file != self._voice:
-            if self.library.espeak_SetVoiceByName(file.encode()) != 0:
-                raise Unspeakable("tts.voice", f"espeak-ng cannot load the voice {file!r}")
-            self._voice = file
-        self.library.espeak_SetParameter(_RATE, rate_wpm, 0)
-        self.library.espeak_SetParameter(_PITCH, pitch, 0)
-
-    def phonemes(self, word: str) -> str:
-        """IPA, phonemes apart by spaces, in the present voice."""
-        text = ctypes.c_char_p(word.encode())
-        parts = []
-        while text.value:
-            part = self.library.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, _IPA_SPACED)
-            if part:
-                parts.append(part.decode())
-        return " ".join(parts)
 
 
 class _Cut:
@@ -285,7 +164,7 @@ class _Server:
         self._espeak = Espeak()
         self._waiting: collections.OrderedDict[int, Speak] = collections.OrderedDict()
         self._current: _Utterance | None = None
-        self._callback = _Callback(self._on_sound)
+        self._callback = Callback(self._on_sound)
         self._failure: BaseException | None = None
         self._espeak.library.espeak_SetSynthCallback(self._callback)
 
@@ -317,7 +196,7 @@ class _Server:
         text = current.text.encode()
         result = 0
         if any(map(str.isalnum, current.text)):  # signs alone would be read out by name
-            result = self._espeak.library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None)
+            result = self._espeak.library.espeak_Synth(text, len(text) + 1, 0, 1, 0, UTF8, None, None)
         self._current = None
         if self._failure is not None:
             raise self._failure
@@ -339,7 +218,7 @@ class _Server:
                 return 1
             at = 0
             while events[at].type:
-                if events[at].type == _WORD:
+                if events[at].type == WORD_EVENT:
                     current.word(events[at].text_position, events[at].sample)
                 at += 1
             if wave and count > 0:
@@ -354,17 +233,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Request).decode
 
 
-def _write_phonemes() -> None:
-    espeak = Espeak()
-    espeak.use(espeak.choose("en-us", ""), 175, 50)
-    for line in sys.stdin:
-        sys.stdout.write(espeak.phonemes(line.strip()) + "\n")
-
-
 def main() -> None:
-    if sys.argv[1:] == ["--phonemes"]:
-        _write_phonemes()
-        return
     pipe = from_arguments()
     settle(int(sys.argv[1]))
     try:

@@ -1,0 +1,133 @@
+"""What a caller's ear makes of a call: words out of the agent's audio, and one recording compared with another.
+
+Recordings are the phone's own: 16-bit samples at 8000 Hz, caller left, agent right, on one time line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from antiphon.knowledge import load_knowledge
+from antiphon.languages import load_languages
+from antiphon.phone.ear import AUDIBLE
+from antiphon.providers.stt.pocketsphinx import PocketsphinxTranscriber, transcribe
+
+RATE = 8000
+PAUSE = RATE // 100
+"""Exact silence of 10 ms and more is a pause: within speech samples of zero come alone."""
+
+Samples = npt.NDArray[np.int16]
+
+KNOWLEDGE = load_knowledge()
+ANSWERS = {entry.id: entry.answer for entry in KNOWLEDGE.entries}
+PHRASES = {**load_languages()["en-IN"].phrases, **KNOWLEDGE.phrases.get("en-IN", {})}
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def share(expected: str, heard: str) -> float:
+    """The share of the expected words that were heard, in their order (longest common subsequence)."""
+    wanted, got = words(expected), words(heard)
+    row = [0] * (len(got) + 1)
+    for word in wanted:
+        before = row
+        row = [0]
+        for at, other in enumerate(got):
+            row.append(before[at] + 1 if word == other else max(row[at], before[at + 1]))
+    return row[-1] / len(wanted)
+
+
+class Scribe:
+    """Writes down what the agent says. It expects all answers and phrases of the agent alike, none of them most."""
+
+    def __init__(self, transcriber: PocketsphinxTranscriber) -> None:
+        self._transcriber = transcriber
+
+    async def write(self, pcm: bytes) -> str:
+        """Sentence by sentence, as a recogniser works: a pause of 250 ms ends an utterance."""
+        sentences = [await transcribe(piece, RATE, transcriber=self._transcriber) for piece in _sentences(pcm)]
+        return " ".join(filter(None, sentences))
+
+
+@contextlib.asynccontextmanager
+async def scribe() -> AsyncIterator[Scribe]:
+    sentences = [text for answer in ANSWERS.values() for text in re.split(r"(?<=[.?!])\s+", answer)]
+    sentences += [text for variants in PHRASES.values() for text in variants]
+    transcriber = PocketsphinxTranscriber(phrases=sentences, workers=1, background_words=0)
+    await transcriber.start()
+    try:
+        yield Scribe(transcriber)
+    finally:
+        await transcriber.close()
+
+
+def _sentences(pcm: bytes) -> list[bytes]:
+    samples = np.frombuffer(pcm, "<i2")
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+    if not len(loud):
+        return []
+    breaks = np.flatnonzero(np.diff(loud) >= RATE // 4)
+    begins = [loud[0], *loud[breaks + 1]]
+    ends = [*loud[breaks], loud[-1]]
+    room = np.zeros(RATE // 5, "<i2")
+    return [
+        np.concatenate([room, samples[max(0, begin - 400) : end + 400], room, room]).tobytes()
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def closest_answer(heard: str) -> tuple[str, float]:
+    """The entry of the knowledge base whose answer was heard, and the share of its words that were."""
+    shares = {id: share(answer, heard) for id, answer in ANSWERS.items()}
+    best = max(shares, key=lambda id: shares[id])
+    return best, shares[best]
+
+
+# -- recordings -----------------------------------------------------------------------------------
+
+
+def channels(recording: Path) -> tuple[Samples, Samples]:
+    """Caller and agent."""
+    with wave.open(str(recording), "rb") as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def audible(samples: Samples) -> tuple[int, int]:
+    """First audible sample, and the one after the last."""
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+    assert len(loud), "nothing is audible"
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def without_pauses(samples: Samples) -> Samples:
+    """The speech alone: runs of exact silence of 10 ms and more are taken out."""
+    silent = np.concatenate([[False], samples == 0, [False]])
+    edges = np.flatnonzero(np.diff(silent.astype(np.int8)))
+    keep = np.ones(len(samples), bool)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin >= PAUSE:
+            keep[begin:end] = False
+    return samples[keep]
+
+
+def locate(piece: Samples, whole: Samples) -> tuple[int, float]:
+    """Where ``piece`` is most alike in ``whole``, and how much: a correlation from 0 to 1."""
+    wanted, among = piece.astype(np.float64), whole.astype(np.float64)
+    size = len(among) + len(wanted)
+    product = np.fft.irfft(np.fft.rfft(among, size) * np.conj(np.fft.rfft(wanted, size)), size)
+    product = product[: len(among) - len(wanted) + 1]
+    sums = np.concatenate([[0.0], np.cumsum(among**2)])
+    energy = np.sqrt(np.maximum(sums[len(wanted) :] - sums[: -len(wanted)], 1.0) * max(float(wanted @ wanted), 1.0))
+    alike = product / energy
+    at = int(np.argmax(alike))
+    return at, float(alike[at])

@@ -1,0 +1,319 @@
+"""The floor while it is the caller's: greeting, endpointing, transcripts, keys, typed text, silence, noise."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from antiphon.kernel import commands as cmd
+from antiphon.kernel import events as ev
+from antiphon.kernel.floor_actions import MAX_DIGITS
+from by_hand import POLICY, Play, greeted, started
+
+TURN_2 = ["Classify 2", "Retrieve 2"]
+
+
+def test_the_agent_speaks_first() -> None:
+    play = Play(begin=False)
+    play.rows(
+        (0, started(), "THINKING", ["Say 1 greeting"]),
+        (5, ev.SegmentReady(1, 1, 0, "Hello there.", "greeting", "en-IN"), "THINKING", []),
+        (0, ev.ReplyGenerated(1, 1, 1), "THINKING", []),
+        (40, ev.SegmentStarted(1, 0), "SPEAKING", []),
+        (900, ev.SegmentPlayed(1, 0), "SPEAKING", []),
+        (0, ev.PlayoutFinished(1), "LISTENING", []),
+    )
+    assert play.history == ["assistant: Hello there."]
+
+
+def test_without_a_greeting_it_listens() -> None:
+    play = Play(msgspec.structs.replace(POLICY, greeting=False))
+    assert (play.floor, play.orders) == ("LISTENING", [])
+
+
+def test_silence_after_a_complete_sentence_ends_the_turn() -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (600, ev.TranscriptPartial(1, "what are the fees"), "LISTENING", []),
+        (500, ev.SpeechStopped(1_100, 200), "LISTENING", []),
+        (199, None, "LISTENING", []),  # 399 ms after the speech's end, as the gate found it
+        (1, None, "LISTENING", ["FinishUtterance 1"]),
+        (50, ev.TranscriptFinal(1, "what are the fees"), "THINKING", TURN_2),
+    )
+    classify = next(order for order in play.orders if isinstance(order, cmd.Classify))
+    assert (classify.text, classify.language) == ("what are the fees", "en-IN")
+    assert play.history[-1] == "user: what are the fees"
+
+
+@pytest.mark.parametrize("text", ["the fees and", "the fees,", "I was thinking...", "it is be-"])
+def test_an_unfinished_sentence_gets_more_time(text: str) -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (600, ev.TranscriptPartial(1, text), "LISTENING", []),
+        (500, ev.SpeechStopped(1_100, 200), "LISTENING", []),
+        (699, None, "LISTENING", []),
+        (1, None, "LISTENING", ["FinishUtterance 1"]),
+    )
+
+
+def test_a_late_partial_moves_the_endpoint() -> None:
+    """The silence wanted depends on the words, and words come later than the gate's edge."""
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (500, ev.TranscriptPartial(1, "the fees"), "LISTENING", []),
+        (500, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (100, ev.TranscriptPartial(1, "the fees and"), "LISTENING", []),
+        (599, None, "LISTENING", []),
+        (1, None, "LISTENING", ["FinishUtterance 1"]),
+    )
+    again = greeted()
+    again.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (500, ev.TranscriptPartial(1, "the fees and"), "LISTENING", []),
+        (500, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (300, ev.TranscriptPartial(1, "the fees and hostel"), "LISTENING", []),
+        (0, None, "LISTENING", ["FinishUtterance 1"]),  # 500 ms have passed already: at once
+    )
+
+
+def test_speech_that_goes_on_in_time_is_one_utterance() -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (500, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (150, ev.SpeechStarted(), "LISTENING", []),
+        (2_000, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+    )
+
+
+def test_a_split_question_is_merged() -> None:
+    """The caller goes on before the final of the first half is there: one turn, both halves."""
+    play = greeted()
+    play.spoken("what are")
+    play.rows(
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (100, ev.SpeechStarted(), "LISTENING", []),
+        (50, ev.TranscriptFinal(1, "what are"), "LISTENING", []),
+        (500, ev.TranscriptPartial(2, "the hostel fees"), "LISTENING", []),
+        (500, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, None, "LISTENING", ["FinishUtterance 2"]),
+        (40, ev.TranscriptFinal(2, "the hostel fees"), "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: what are the hostel fees"
+
+
+def test_a_cough_after_the_question_does_not_lose_it() -> None:
+    play = greeted()
+    play.spoken("what are the fees")
+    play.rows(
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (10, ev.SpeechStarted(), "LISTENING", []),
+        (50, ev.TranscriptFinal(1, "what are the fees"), "LISTENING", []),
+        (300, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, None, "LISTENING", ["FinishUtterance 2"]),
+        (40, ev.TranscriptFinal(2, ""), "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: what are the fees"
+
+
+@pytest.mark.parametrize("failure", [None, ev.TranscriptionFailed(1, "stt.lost")])
+def test_a_final_that_never_comes_is_the_last_partial(failure: ev.AnyEvent | None) -> None:
+    play = greeted()
+    play.spoken("what are the fees")
+    play.wait(200)
+    wait = (POLICY.final_ms - 1, None, "LISTENING", [])
+    play.rows(*([] if failure else [wait]), (1, failure, "THINKING", TURN_2))
+    assert play.history[-1] == "user: what are the fees"
+
+
+def test_a_final_that_comes_twice_counts_once() -> None:
+    play = greeted()
+    play.asked("what are the fees")
+    play.rows((10, ev.TranscriptFinal(1, "what are the fees"), "THINKING", []))
+    assert play.history.count("user: what are the fees") == 1
+
+
+def test_a_final_of_the_next_utterance_is_stale() -> None:
+    play = greeted()
+    play.spoken("what are the fees")
+    play.rows(
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (0, ev.TranscriptFinal(2, "nonsense"), "LISTENING", []),
+        (0, ev.TranscriptPartial(1, "nonsense"), "LISTENING", []),
+        (0, ev.TranscriptFinal(1, "what are the fees"), "THINKING", TURN_2),
+    )
+
+
+def test_an_utterance_that_does_not_end_is_taken_in_pieces() -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (19_000, ev.TranscriptPartial(1, "one two"), "LISTENING", []),
+        (1_000, None, "LISTENING", ["FinishUtterance 1"]),
+        (100, ev.TranscriptFinal(1, "one two"), "LISTENING", []),
+        (5_000, ev.TranscriptPartial(2, "three"), "LISTENING", []),
+        (100, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, None, "LISTENING", ["FinishUtterance 2"]),
+        (100, ev.TranscriptFinal(2, "three"), "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: one two three"
+
+
+# -- keys and typed text --------------------------------------------------------------------------
+
+
+def test_digits_are_an_answer_after_a_pause_or_a_hash() -> None:
+    play = greeted()
+    play.rows(
+        (100, ev.DigitPressed("4"), "LISTENING", []),
+        (1_700, ev.DigitPressed("2"), "LISTENING", []),
+        (1_799, None, "LISTENING", []),
+        (1, None, "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: 42"
+    hashed = greeted()
+    hashed.rows(
+        (0, ev.DigitPressed("#"), "LISTENING", []),
+        (0, ev.DigitPressed("7"), "LISTENING", []),
+        (0, ev.DigitPressed("#"), "THINKING", TURN_2),
+    )
+    assert hashed.history[-1] == "user: 7"
+
+
+def test_no_number_is_longer_than_the_bound() -> None:
+    play = greeted()
+    for _ in range(MAX_DIGITS + 20):
+        play.rows((10, ev.DigitPressed("1"), "LISTENING", []))
+    play.rows((0, ev.DigitPressed("#"), "THINKING", TURN_2))
+    assert play.history[-1] == "user: " + "1" * MAX_DIGITS
+
+
+def test_a_key_silences_the_agent() -> None:
+    play = greeted()
+    turn = play.answering()
+    play.rows(
+        (300, ev.DigitPressed("5"), "LISTENING", [f"CancelReply {turn}"]),
+        (10, ev.PlayoutStopped(turn, 0, 7), "LISTENING", []),
+        (1_790, None, "THINKING", [f"Classify {turn + 1}", f"Retrieve {turn + 1}"]),
+    )
+    assert play.history[-2:] == ["assistant: The fee", "user: 5"]
+
+
+def test_a_final_that_comes_between_two_keys_does_not_tear_the_number_apart() -> None:
+    play = greeted()
+    play.spoken("my number is")
+    play.rows(
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (100, ev.DigitPressed("4"), "LISTENING", []),
+        (100, ev.TranscriptFinal(1, "my number is"), "LISTENING", []),
+        (100, ev.DigitPressed("2"), "LISTENING", []),
+        (0, ev.DigitPressed("#"), "THINKING", TURN_2),
+    )
+    assert play.history[-1].endswith("42")
+
+
+def test_what_was_said_before_the_keys_is_no_question_of_its_own_later() -> None:
+    """Words left in the transcriber would come back as a turn nobody asked for once the answer is over."""
+    play = greeted()
+    play.spoken("er")
+    play.rows(
+        (100, ev.DigitPressed("4"), "LISTENING", []),
+        (0, ev.DigitPressed("#"), "THINKING", ["FinishUtterance 1", *TURN_2]),
+        (40, ev.TranscriptFinal(1, "er"), "THINKING", []),
+    )
+    play.understood()
+    play.heard("Four it is.")
+    play.rows((POLICY.silence_ms - 1, None, "LISTENING", []), (1, None, "THINKING", ["Say 3 still_there"]))
+
+
+def test_typed_text_is_a_whole_turn_and_blank_text_is_none() -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.TextTyped("  \n"), "LISTENING", []),
+        (0, ev.TextTyped(" what are the fees "), "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: what are the fees"
+    play.understood()
+    play.tell(ev.SegmentReady(2, 1, 0, "The fee is two lakh rupees a year."))
+    play.rows(
+        (0, ev.SegmentStarted(2, 0), "SPEAKING", []),
+        (500, ev.TextTyped(""), "SPEAKING", []),
+        (500, ev.TextTyped("and the hostel"), "THINKING", ["CancelReply 2", "Classify 3", "Retrieve 3"]),
+        (10, ev.PlayoutStopped(2, 0, 10), "THINKING", []),
+    )
+    assert play.history[-3:] == ["user: what are the fees", "assistant: The fee is", "user: and the hostel"]
+
+
+# -- patience -------------------------------------------------------------------------------------
+
+
+def test_a_silent_caller_is_asked_twice_and_then_let_go() -> None:
+    play = greeted()
+    for turn in (2, 3):
+        play.rows((8_999, None, "LISTENING", []), (1, None, "THINKING", [f"Say {turn} still_there"]))
+        play.heard("Are you still there?", kind="still_there")
+    play.rows((9_000, None, "THINKING", ["Say 4 goodbye"]))
+    play.heard("Goodbye.", kind="goodbye")
+    assert play.floor == "IDLE"
+    assert play.orders[-1] == cmd.HangUp("s1:hangup:4", "agent")
+    play.rows((2_999, None, "IDLE", []), (1, None, "IDLE", ["CloseSession agent"]))
+    assert play.session.is_over
+
+
+def test_an_answered_question_makes_it_patient_again() -> None:
+    play = greeted()
+    play.wait(9_000)
+    play.heard("Are you still there?", kind="still_there")
+    play.asked()
+    play.understood()
+    play.heard("Two lakh.")
+    for _ in range(2):
+        assert play.wait(9_000)[0].endswith("still_there")
+        play.heard("Are you still there?", kind="still_there")
+    assert play.wait(9_000)[0].endswith("goodbye")
+
+
+def test_speech_that_is_not_understood_is_asked_for_again_then_the_keypad_then_goodbye() -> None:
+    play = greeted()
+    asked = []
+    while not asked or not asked[-1].endswith("goodbye"):
+        play.spoken("", ms=900)
+        play.wait(200)
+        asked += play.final("")
+        play.heard("...", kind=asked[-1].split()[-1])
+    phrases = [order.split()[-1] for order in asked]
+    assert phrases == ["please_repeat", "please_repeat", "use_keypad", "use_keypad", "goodbye"]
+    assert play.floor == "IDLE"
+
+
+def test_a_short_noise_is_not_answered() -> None:
+    play = greeted()
+    play.spoken("", ms=100, hangover=200)
+    play.rows((200, None, "LISTENING", ["FinishUtterance 1"]), (40, ev.TranscriptFinal(1, " "), "LISTENING", []))
+
+
+def test_a_noisy_line_is_not_listened_to_for_ever() -> None:
+    """The gate stands open for a whole utterance and there is no word in it."""
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (20_000, None, "LISTENING", ["FinishUtterance 1"]),
+        (50, ev.TranscriptFinal(1, ""), "THINKING", ["Say 2 please_repeat"]),
+    )
+
+
+def test_a_question_into_a_noisy_line_is_answered_although_the_gate_stays_open() -> None:
+    play = greeted()
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (3_000, ev.TranscriptPartial(1, "what are the fees"), "LISTENING", []),
+        (17_000, None, "LISTENING", ["FinishUtterance 1"]),
+        (50, ev.TranscriptFinal(1, "what are the fees"), "LISTENING", []),
+        (19_950, None, "LISTENING", ["FinishUtterance 2"]),
+        (50, ev.TranscriptFinal(2, ""), "THINKING", TURN_2),
+    )
+    assert play.history[-1] == "user: what are the fees"

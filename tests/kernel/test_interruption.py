@@ -1,0 +1,114 @@
+"""Interruption: which words take the floor, in each language that comes with Antiphon, mixed ones too."""
+
+from __future__ import annotations
+
+import pytest
+
+from antiphon.kernel.interruption import Words, tokens, weigh
+from antiphon.kernel.policy import Policy
+from antiphon.languages import backchannels, load_languages
+
+LANGUAGES = load_languages()
+POLICY = Policy(backchannels=backchannels(LANGUAGES))
+TAGS = sorted(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", TAGS)
+def test_every_listed_backchannel_lets_the_agent_go_on(language: str) -> None:
+    listed = LANGUAGES[language].words.backchannels
+    assert len(listed) > 10
+    wrong = [phrase for phrase in listed if weigh(phrase, language, POLICY) is not Words.BACKCHANNEL]
+    assert wrong == []
+    shouted = [phrase for phrase in listed if weigh(f"{phrase.upper()}!", language, POLICY) is not Words.BACKCHANNEL]
+    assert shouted == []
+
+
+@pytest.mark.parametrize("language", TAGS)
+def test_backchannels_in_a_row_are_still_none_of_them_speech(language: str) -> None:
+    words = LANGUAGES[language].words.backchannels
+    for first, second in zip(words, words[1:], strict=False):
+        assert weigh(f"{first}, {second}.", language, POLICY) is Words.BACKCHANNEL
+
+
+@pytest.mark.parametrize("language", TAGS)
+def test_every_interrupting_phrase_takes_the_floor(language: str) -> None:
+    listed = LANGUAGES[language].words.interrupting
+    assert len(listed) > 5
+    assert [phrase for phrase in listed if weigh(phrase, language, POLICY) is not Words.SPEECH] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("te-IN", "అవును"),
+        ("te-IN", "సరే, అవును"),
+        ("te-IN", "avunu avunu"),
+        ("hi-IN", "हाँ जी"),
+        ("hi-IN", "अच्छा अच्छा।"),
+        ("hi-IN", "haan ji, theek hai"),
+        ("gu-IN", "હા, બરાબર છે"),
+        ("gu-IN", "haa barabar"),
+        ("en-IN", "Mm-hm."),
+        ("en-IN", "uh huh, okay, got it"),
+        # code-mixed: English backchannels count in every language
+        ("te-IN", "ok సరే"),
+        ("hi-IN", "हाँ okay right"),
+        ("gu-IN", "yeah હા yeah"),
+    ],
+)
+def test_listening_noises(language: str, text: str) -> None:
+    assert weigh(text, language, POLICY) is Words.BACKCHANNEL
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("te-IN", "ఆగండి"),
+        ("te-IN", "అవును కానీ ఫీజు ఎంత"),
+        ("hi-IN", "रुको"),
+        ("hi-IN", "हाँ लेकिन hostel fees"),
+        ("hi-IN", "okay but kitna"),
+        ("gu-IN", "ના ના"),
+        ("gu-IN", "હા પણ hostel"),
+        ("en-IN", "ok stop"),
+        ("en-IN", "what"),
+    ],
+)
+def test_words_of_weight(language: str, text: str) -> None:
+    assert weigh(text, language, POLICY) is Words.SPEECH
+
+
+@pytest.mark.parametrize("text", ["", "  ", "...", "?!", "-", "।", "- -"])
+def test_nothing_is_no_words(text: str) -> None:
+    assert weigh(text, "hi-IN", POLICY) is Words.NONE
+
+
+def test_a_backchannel_of_another_language_is_speech() -> None:
+    assert weigh("avunu", "gu-IN", POLICY) is Words.SPEECH
+
+
+def test_a_phrase_counts_as_a_whole_only() -> None:
+    policy = Policy(backchannels={"en-IN": ("i see", "of course")})
+    assert weigh("I see", "en-IN", policy) is Words.BACKCHANNEL
+    assert weigh("I see of course I see", "en-IN", policy) is Words.BACKCHANNEL
+    assert weigh("see", "en-IN", policy) is Words.SPEECH
+    assert weigh("of", "en-IN", policy) is Words.SPEECH
+    assert weigh("I see it", "en-IN", policy) is Words.SPEECH
+
+
+def test_how_many_words_it_takes_is_a_setting() -> None:
+    two = Policy(interrupt_words=2, backchannels={"en-IN": ("ok",)})
+    assert weigh("fees", "en-IN", two) is Words.BACKCHANNEL
+    assert weigh("ok fees ok", "en-IN", two) is Words.BACKCHANNEL
+    assert weigh("hostel fees", "en-IN", two) is Words.SPEECH
+    assert weigh("ok", "en-IN", Policy(interrupt_words=0, backchannels={"en-IN": ("ok",)})) is Words.BACKCHANNEL
+
+
+def test_without_lists_every_word_interrupts() -> None:
+    assert weigh("ok", "en-IN", Policy()) is Words.SPEECH
+
+
+def test_words_are_taken_apart_the_same_for_every_script() -> None:
+    assert tokens("Mm-hm... OK, (yes)!") == ("mm-hm", "ok", "yes")
+    assert tokens("हाँ। ठीक है॥") == ("हाँ", "ठीक", "है")
+    assert tokens("అవును, సరే") == ("అవును", "సరే")
