@@ -26,7 +26,7 @@ SWITCHED_OFF = re.compile(
 )
 MACHINE = re.compile(
     r"(?<![\w./$}-])/(root|home/\w+|Users/\w+|work/\w+|opt/(pypi|wheels))\b"
-    r"|\bpypi\.org/simple|\bpythonhosted\.org|index-url|find-links|trusted-host"
+    r"|\bpypi\.org/simple|\bpythonhosted\.org|(?<!no-emit-)(index-url|find-links)|trusted-host"
 )
 THIS = Path(__file__).resolve()
 

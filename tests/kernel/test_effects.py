@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from by_hand import greeted
 
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.effects import MAX_EFFECTS, Effect, EffectKind, EffectStatus, settle, unfinished
-from by_hand import greeted
 
 
 def ledger(*keys: str) -> dict[str, Effect]:

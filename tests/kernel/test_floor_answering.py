@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from by_hand import POLICY, Play, greeted
 
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
-from by_hand import POLICY, Play, greeted
 
 ASKED = 2
 """The turn of a call's first question: the greeting was turn 1."""
@@ -300,7 +300,9 @@ def test_a_phrase_that_is_not_heard_does_not_hang_the_call() -> None:
     goodbye.heard("Still there?", kind="still_there")
     goodbye.wait(9_000)
     goodbye.heard("Still there?", kind="still_there")
-    goodbye.rows((10_499, None, "THINKING", ["Say 4 goodbye"]), (1, None, "IDLE", ["CancelReply 4", "HangUp speechless"]))
+    goodbye.rows(
+        (10_499, None, "THINKING", ["Say 4 goodbye"]), (1, None, "IDLE", ["CancelReply 4", "HangUp speechless"])
+    )
 
 
 # -- effects --------------------------------------------------------------------------------------

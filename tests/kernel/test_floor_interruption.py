@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from by_hand import POLICY, Play, greeted
 
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
-from by_hand import POLICY, Play, greeted
 
 ANSWER = "The fee is two lakh rupees a year."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from by_hand import POLICY, Play, greeted, started
 
 from antiphon.errors import ChartError
 from antiphon.kernel import commands as cmd
@@ -13,7 +14,6 @@ from antiphon.kernel.chart import Rule
 from antiphon.kernel.floor import FLOOR
 from antiphon.kernel.session import Session, replay
 from antiphon.kernel.state import Phase
-from by_hand import POLICY, Play, greeted, started
 
 
 def attached(epoch: int = 2) -> ev.LineAttached:

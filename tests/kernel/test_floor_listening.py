@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from by_hand import POLICY, Play, greeted, started
 
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.floor_actions import MAX_DIGITS
-from by_hand import POLICY, Play, greeted, started
 
 TURN_2 = ["Classify 2", "Retrieve 2"]
 

@@ -34,7 +34,10 @@ def test_a_reply_is_cut_at_the_last_word_heard(stopped_in: int, chars: int, hear
 
 
 def test_a_filler_stands_where_it_was_played_not_where_it_was_decided() -> None:
-    order_of_play = [Segment(1, "One moment.", "filler", "played"), Segment(0, "The fee is two lakh.", status="started")]
+    order_of_play = [
+        Segment(1, "One moment.", "filler", "played"),
+        Segment(0, "The fee is two lakh.", status="started"),
+    ]
     assert heard_text(order_of_play, 0, 7) == "One moment. The fee"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from antiphon.kernel.interruption import Words, tokens, weigh
@@ -26,7 +28,7 @@ def test_every_listed_backchannel_lets_the_agent_go_on(language: str) -> None:
 @pytest.mark.parametrize("language", TAGS)
 def test_backchannels_in_a_row_are_still_none_of_them_speech(language: str) -> None:
     words = LANGUAGES[language].words.backchannels
-    for first, second in zip(words, words[1:], strict=False):
+    for first, second in pairwise(words):
         assert weigh(f"{first}, {second}.", language, POLICY) is Words.BACKCHANNEL
 
 

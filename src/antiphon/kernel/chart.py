@@ -6,7 +6,7 @@ and, if it names a target, changes the state. A trigger is an event's name or, f
 A trigger without a rule is ignored: that is a decision too, and the drawing shows it by absence.
 
 The static check refuses what would leave a caller in silence: a state that no rule reaches, a state
-without a way out, a resting state without a deadline, a deadline without a rule.
+without a way out, a state without a deadline that is not for resting, a deadline that no rule is sure to answer.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ def check(chart: Chart[C]) -> list[str]:
         if not spec.rest and not spec.deadlines:
             problems.append(f"{state} has no deadline: a caller could wait in it for ever")
         for deadline in spec.deadlines:
-            if not chart.rules(state, f"DeadlineReached:{deadline}"):
+            rules = chart.rules(state, f"DeadlineReached:{deadline}")
+            if not rules:
                 problems.append(f"{state}: deadline {deadline} has no rule")
+            elif rules[-1].guard is not None:
+                problems.append(f"{state}: when deadline {deadline} comes, no rule may hold")
     problems += _check_reach(chart)
     return problems
 

@@ -22,12 +22,12 @@ from antiphon.kernel.events import AnyEvent, Entry
 from antiphon.kernel.floor import FLOOR
 from antiphon.kernel.policy import Policy, decode_policy
 from antiphon.kernel.reply_actions import LEADS
-from antiphon.kernel.state import Floor, Phase, State, decode_state, encode_state
+from antiphon.kernel.state import SHAPE, Floor, Phase, State, decode_state, encode_state
 from antiphon.kernel.step import Step
 
 _command_encoder = msgspec.msgpack.Encoder()
 _snapshot_encoder = msgspec.msgpack.Encoder()
-_snapshot_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes])
+_snapshot_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes])
 
 _AFTER_THE_END = (
     events.PlayoutStopped,
@@ -99,12 +99,14 @@ class Session:
 
     def snapshot(self) -> bytes:
         """The whole session as bytes; ``Session.restore`` is its inverse."""
-        return _snapshot_encoder.encode((self._policy_bytes, encode_state(self.state)))
+        return _snapshot_encoder.encode((SHAPE, self._policy_bytes, encode_state(self.state)))
 
     @classmethod
     def restore(cls, data: bytes) -> Session:
-        """Raises ``msgspec.DecodeError`` for what is not a snapshot."""
-        policy, state = _snapshot_decoder.decode(data)
+        """Raises ``msgspec.DecodeError`` for what is not a snapshot, or one of a release with another state."""
+        shape, policy, state = _snapshot_decoder.decode(data)
+        if shape != SHAPE:
+            raise msgspec.DecodeError("the snapshot is of a release whose state has other fields")
         session = cls()
         session._policy_bytes = policy
         if policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import blake2b
 
 import msgspec
 
@@ -114,6 +115,11 @@ class State(msgspec.Struct, array_like=True):
     failures: int = 0
     end_reason: str = ""
 
+
+_SHAPE = [(kind.__name__, kind.__struct_fields__) for kind in (State, Reply, Segment, Message, Effect, Passage)]
+
+SHAPE = blake2b(repr(_SHAPE).encode(), digest_size=8).digest()
+"""Stands for the fields above. They are encoded by position: a snapshot of another shape must not be read."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(State)

@@ -30,7 +30,7 @@ from antiphon.observe.views import (
 
 def conversation(entries: Iterable[ev.Entry]) -> Conversation:
     """The whole call as data. Entries are those of one session, in order, from the first."""
-    reader = _Reader()
+    reader = Reader()
     for entry in entries:
         reader.read(entry)
     return reader.result()
@@ -40,8 +40,11 @@ def summary(entries: Iterable[ev.Entry]) -> Summary:
     return conversation(entries).summary
 
 
-class _Reader:
-    """Reads one journal. Facts come from the events, decisions from the kernel that folds them again."""
+class Reader:
+    """Reads one journal, entry by entry, also while the call goes on.
+
+    Facts come from the events, decisions from the kernel that folds them again.
+    """
 
     def __init__(self) -> None:
         self.session = Session()
@@ -264,6 +267,11 @@ class _Reader:
             draft.effects[event.key] = EffectView(effect.at_ms, effect.key, effect.name, effect.kind, status, detail)
 
     # -- the result --------------------------------------------------------------------------------
+
+    def turn(self, number: int) -> TurnView | None:
+        """What is known of a turn by now."""
+        draft = self.turns.get(number)
+        return draft.view() if draft is not None else None
 
     def result(self) -> Conversation:
         turns = tuple(self.turns[number].view() for number in sorted(self.turns))

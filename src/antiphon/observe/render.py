@@ -174,7 +174,7 @@ def _print_turn(console: Console, turn: TurnView) -> None:
     if turn.sources:
         _say(console, None, "", Text(f"-- from {', '.join(clean(source) for source in turn.sources)}", style="dim"), "")
     if turn.latency is not None and turn.input != "none":
-        _print_waterfall(console, turn.latency)
+        print_waterfall(console, turn.latency)
     console.print()
 
 
@@ -190,7 +190,7 @@ def _happened(turn: TurnView) -> list[_Line]:
             notes = [] if segment.kind == "reply" else [clean(segment.kind)]
             if segment.attempt > 1:
                 notes.append(f"attempt {segment.attempt}")
-            lines.append((segment.at_ms, segment.segment, "agent", _spoken(segment), "green", ", ".join(notes)))
+            lines.append((segment.at_ms, segment.segment, "agent", spoken_text(segment), "green", ", ".join(notes)))
     words = {"barge_in": "interrupted", "backchannel": "backchannel", "noise": "false interruption, went on"}
     for overlap in turn.overlaps:
         said = f": {clean(overlap.text)}" if overlap.text else ""
@@ -206,7 +206,8 @@ def _happened(turn: TurnView) -> list[_Line]:
     return lines
 
 
-def _spoken(segment: SegmentView) -> Text:
+def spoken_text(segment: SegmentView) -> Text:
+    """The segment's text; what of it was not heard, or not yet, is dimmed and in brackets."""
     text = clean(segment.text)
     if segment.heard in ("heard", "ready", "started"):
         spoken = Text(text)
@@ -232,7 +233,7 @@ def _say(console: Console, at_ms: int | None, who: str, what: Text, style: str, 
     console.print(line)
 
 
-def _print_waterfall(console: Console, latency: Latency) -> None:
+def print_waterfall(console: Console, latency: Latency) -> None:
     """One bar per part that took time, each beginning where the one before ended; the last line is their sum."""
     cell = "█" if console.encoding.lower().startswith("utf") else "#"
     table = Table.grid(padding=(0, 1))

@@ -84,9 +84,9 @@ class WorkerPipe:
             messages = [message for message in messages if message]
         return messages
 
-    def send(self, payload: bytes) -> None:
-        """Raises ``OSError`` (``BrokenPipeError``) when the server is gone."""
-        self.socket.sendall(framed(payload))
+    def send(self, *payloads: bytes) -> None:
+        """Messages, in one system call. Raises ``OSError`` (``BrokenPipeError``) when the server is gone."""
+        self.socket.sendall(b"".join(map(framed, payloads)))
 
     def close(self) -> None:
         self.socket.close()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from antiphon.errors import ReplayDiverged, StaleWriter, StoreError, UnknownSession
+from antiphon.errors import StaleWriter, StoreError
 from antiphon.kernel import commands as cmd
 from antiphon.kernel.effects import EffectKind, unfinished
 from antiphon.kernel.events import (
@@ -27,7 +27,7 @@ from antiphon.kernel.events import (
     SessionStarted,
 )
 from antiphon.kernel.policy import encode_policy
-from antiphon.kernel.session import Session, replay
+from antiphon.kernel.session import Session
 from antiphon.kernel.state import Phase
 from antiphon.media.playout import Playout
 from antiphon.runtime.driver import Driver, Observe
@@ -35,15 +35,17 @@ from antiphon.runtime.effects import EffectRunner
 from antiphon.runtime.executor import Executor
 from antiphon.runtime.listen import Ear, Listener
 from antiphon.runtime.ports import CallStart, Line
+from antiphon.runtime.recovery import recover
 from antiphon.runtime.services import Services
 from antiphon.runtime.speech import Mouth
 
 MAX_EARLY = 250
 """What a line may bring before its session is open: five seconds of 20 ms frames."""
+MAX_EARLY_FACTS = MAX_EARLY + 50
+"""Facts find room where audio does not: a hang-up must not be lost behind it."""
 CLOSE_NORMAL = 1000
 CLOSE_TAKEN_OVER = 4001
 """WebSocket close code (private range) that tells a line that a newer one holds its call."""
-OPEN_TIMEOUT_S = 2.0
 
 log = logging.getLogger("antiphon.call")
 
@@ -83,7 +85,7 @@ class LineSink:
 
     def _tell(self, event: AnyEvent) -> None:
         if self._call is not None:
-            self._call.post(event)
+            self._call.tell(self, event)
 
     def cut(self) -> None:
         self._call = self.ear = None
@@ -126,15 +128,22 @@ class Call:
         if self._mouth is not None:
             self._mouth.on_mark(name)
 
+    def tell(self, sink: LineSink, event: AnyEvent) -> None:
+        """A fact of a line; it counts if that line has the call when the session is open."""
+        if self._early is None:
+            self.post(event)
+        else:
+            self.early(lambda: self.post(event) if self.sink is sink else None, MAX_EARLY_FACTS)
+
     def post(self, event: AnyEvent) -> None:
         """Takes a fact in; while the session is being opened it is kept."""
         if self.driver is not None and self._early is None:
             self.driver.post(event)
         else:
-            self.early(lambda: self.post(event))
+            self.early(lambda: self.post(event), MAX_EARLY_FACTS)
 
-    def early(self, later: Callable[[], None]) -> None:
-        if self._early is not None and len(self._early) < MAX_EARLY:
+    def early(self, later: Callable[[], None], room: int = MAX_EARLY) -> None:
+        if self._early is not None and len(self._early) < room:
             self._early.append(later)
 
     def line_gone(self) -> None:
@@ -154,11 +163,14 @@ class Call:
             self.end_reason = "failed"
             self.line.hang_up("failed")
             self._release_parts()
+            if self.driver is not None:
+                self.driver.close()
+            self._services.writer.close_session(self.id)
             self._released(self)
 
     async def _begin(self) -> None:
         services = self._services
-        session, self._epoch = await self._recover()
+        session, self._epoch = await recover(services.journal, self.id)
         services.writer.open(self.id, self._epoch, session.state.seq)
         self.driver = Driver(
             session,
@@ -181,37 +193,14 @@ class Call:
         early, self._early = self._early or [], None
         for later in early:
             later()
-
-    async def _recover(self) -> tuple[Session, int]:
-        """The session as the journal knows it, and our epoch; (new, 0) while the store is down."""
-        services = self._services
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                epoch = await services.journal.claim(self.id)
-                if epoch == 1:
-                    return Session(), epoch
-                kept = await services.journal.load_snapshot(self.id)
-                session = Session.restore(kept[1]) if kept else Session()
-                entries = await services.journal.read(self.id, kept[0] if kept else 0)
-        except UnknownSession:
-            return Session(), 0
-        except (StoreError, TimeoutError) as error:
-            log.warning("the journal is not there, the call goes on in memory: %s", error, extra={"call": self.id})
-            return Session(), 0
-        try:
-            return replay(entries, session=session), epoch
-        except ReplayDiverged as error:
-            # An older release decided otherwise. The facts stand; the caller is not to be dropped for it.
-            log.warning("the session is resumed under changed rules: %s", error, extra={"call": self.id})
-            session = Session.restore(kept[1]) if kept else Session()
-            for entry in entries:
-                session.receive(entry.event, entry.at)
-            return session, epoch
+        if session.state.phase is Phase.DETACHED:
+            self._detach_parts()  # the line was gone before its session was there
 
     def _checkpoint(self, seq: int, snapshot: bytes) -> None:
         async def save() -> None:
             try:
-                await self._services.journal.save_snapshot(self.id, self._epoch, seq, snapshot)
+                epoch = self._services.writer.epoch(self.id)  # not the line's: a second line raises only that
+                await self._services.journal.save_snapshot(self.id, epoch, seq, snapshot)
             except StoreError as error:
                 # It only makes a recovery longer.
                 log.warning("a snapshot could not be kept: %s", error, extra={"call": self.id})

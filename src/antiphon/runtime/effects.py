@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from antiphon.errors import AntiphonError, ProviderError
 from antiphon.kernel.commands import RunEffect
-from antiphon.kernel.effects import Effect, EffectStatus
-from antiphon.kernel.events import MAX_TEXT, AnyEvent, EffectFailed, EffectSucceeded
+from antiphon.kernel.effects import MAX_EFFECTS, Effect, EffectStatus
+from antiphon.kernel.events import MAX_TEXT, AnyEvent, EffectFailed, EffectRequested, EffectSucceeded
 
 Effector = Callable[[str, str], Awaitable[str]]
 """``await effector(arguments_json, key)`` acts on the world and returns a result; ``key`` is its idempotency key."""
@@ -33,6 +33,28 @@ class EffectRunner:
         self._post = post
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def request(self, event: EffectRequested) -> asyncio.Future[str]:
+        """Asks the kernel for an effect; what comes of it, or of the same one asked for before.
+
+        Its failure is a ``ProviderError``: ``effect.too_long`` for arguments over ``MAX_TEXT`` characters,
+        ``effect.too_many`` past ``MAX_EFFECTS`` in a session, ``effect.refused`` for a reply that is not live
+        any more or a kind that does not exist; or whatever the effect itself failed with.
+        """
+        if len(event.arguments) > MAX_TEXT:
+            return self._refused(event, "effect.too_long")
+        outcome = self.outcome(event.key)
+        self._post(event)
+        ledger = self._ledger()
+        if event.key not in ledger:
+            self._waiting.pop(event.key, None)
+            return self._refused(event, "effect.too_many" if len(ledger) >= MAX_EFFECTS else "effect.refused")
+        return outcome
+
+    def _refused(self, event: EffectRequested, code: str) -> asyncio.Future[str]:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        future.set_exception(_failure(event.name, code))
+        return future
 
     def outcome(self, key: str) -> asyncio.Future[str]:
         """The result of an effect that ran, runs or is about to be asked for; its failure is a ``ProviderError``."""
@@ -64,6 +86,8 @@ class EffectRunner:
         try:
             async with asyncio.timeout(EFFECT_TIMEOUT_S):
                 result = await effector(order.arguments, order.key)
+            if not isinstance(result, str):
+                raise TypeError(f"an effect's result is text, not {type(result).__name__}")
         except TimeoutError:
             self._settle(order, None, "effect.timeout")
         except AntiphonError as error:

@@ -115,6 +115,5 @@ class Attempt:
         """The same act asked for again by a later attempt at this turn has the same key, so it runs once."""
         what = hashlib.blake2b(f"{name}\0{arguments}".encode(), digest_size=8).hexdigest()
         key = f"{self._session}:{self._order.turn}:{name}:{what}"
-        outcome = self._effects.outcome(key)
-        self._post(EffectRequested(self._order.turn, self._order.attempt, key, name, kind, arguments))
-        return await outcome
+        order = self._order
+        return await self._effects.request(EffectRequested(order.turn, order.attempt, key, name, kind, arguments))

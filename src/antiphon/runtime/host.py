@@ -65,8 +65,8 @@ class Host:
     def call_over(self, call_id: str, status: str) -> None:
         """The carrier says that the call is over: nobody will come back to it (X44)."""
         call = self._calls.get(call_id)
-        if call is not None and call.driver is not None:
-            call.driver.post(CallerHungUp(status))
+        if call is not None:
+            call.post(CallerHungUp(status))
 
     def lost(self, call_id: str) -> None:
         """Another process has taken this session over: this one's line is closed, the journal is theirs (F19)."""

@@ -9,10 +9,13 @@ wheel stands still. Ticks are counted from a fixed origin, so lateness never add
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, Protocol
 
 SLOTS: Final = 4
 TICK_S: Final = 0.005
+
+log = logging.getLogger("antiphon.pacing")
 
 
 class Paced(Protocol):
@@ -59,7 +62,15 @@ class PacingWheel:
         slot = self._slots[self._turn % len(self._slots)]
         self._turn += 1
         for member in list(slot):
-            if member in self._place and not member.pump(now * 1000):
+            if member not in self._place:
+                continue
+            try:
+                more = member.pump(now * 1000)
+            except Exception:
+                # One caller's fault must not silence all the others.
+                log.exception("a caller could not be served and leaves the wheel")
+                more = False
+            if not more:
                 self.leave(member)
         if not self._place:
             return

@@ -226,10 +226,10 @@ async def serve(
 
 async def _run(server: Server, listening: socket.socket) -> None:
     async def uvicorn_serves() -> None:
-        try:
+        with contextlib.suppress(SystemExit):  # how uvicorn says, in some versions, that it did not start
             await server.serve(sockets=[listening])
-        except SystemExit:
-            raise AntiphonError("the application's start failed, see the log", code="server.startup") from None
+        if not server.started and not server.ending:
+            raise AntiphonError("the application's start failed, see the log", code="server.startup")
 
     serving = asyncio.ensure_future(uvicorn_serves())
     ending = asyncio.ensure_future(server.end())

@@ -21,6 +21,9 @@ from antiphon.providers.worker_pipe import WorkerPipe, from_arguments, settle
 PIECE_MS = 100
 """The length of a piece after the first; the first is sent as soon as there is any sound."""
 
+BLOCK_MS = 240
+"""Sound after the first piece is resampled and sent in blocks: espeak gives 60 ms at a time, which costs twice."""
+
 QUIET = 96
 """Samples below this at the start of a segment are silence and are cut (16-bit; espeak's own is all but zero)."""
 
@@ -104,7 +107,10 @@ class _Utterance:
         self._resampler = Resampler(espeak_rate, speak.sample_rate)
         self._piece = speak.sample_rate * PIECE_MS // 1000 * 2
         self._cut = _Cut()
+        self._block = espeak_rate * BLOCK_MS // 1000 * 2
+        self._raw = bytearray()
         self._buffer = bytearray()
+        self._pieces: list[bytes] = []
         self._sent = 0
         self._marks: collections.deque[tuple[int, int]] = collections.deque()
         self._last_char = -1
@@ -125,25 +131,35 @@ class _Utterance:
             self._marks.append((char, sample))
 
     def sound(self, pcm: bytes) -> None:
-        self._add(self._resampler.process(self._cut(pcm)))
+        self._raw += self._cut(pcm)
+        if not self._sent or len(self._raw) >= self._block:
+            self._add(self._resampler.process(bytes(self._raw)))
+            self._raw.clear()
 
     def finish(self) -> None:
-        self._add(self._resampler.process(b"", last=True))
+        self._add(self._resampler.process(bytes(self._raw), last=True))
         if self._sent or self._buffer:
             end = self._written.rstrip().rstrip("*_`\"')”’")[-1:]
             self._buffer += bytes(PAUSES_MS.get(end, 0) * self._piece // PIECE_MS // 2 * 2)
         self._add(b"")
         if self._buffer:
-            self._send(len(self._buffer), last=True)
+            self._cut_piece(len(self._buffer), last=True)
+            self._flush()
 
     def _add(self, pcm: bytes) -> None:
         self._buffer += pcm
         if self._buffer and not self._sent:
-            self._send(min(len(self._buffer), self._piece))
+            self._cut_piece(min(len(self._buffer), self._piece))
         while len(self._buffer) > self._piece:
-            self._send(self._piece)
+            self._cut_piece(self._piece)
+        self._flush()
 
-    def _send(self, length: int, *, last: bool = False) -> None:
+    def _flush(self) -> None:
+        if self._pieces:
+            self._pipe.send(*self._pieces)
+            self._pieces.clear()
+
+    def _cut_piece(self, length: int, *, last: bool = False) -> None:
         end = self._sent + length // 2
         words = []
         while self._marks:
@@ -153,7 +169,7 @@ class _Utterance:
                 break
             words.append((char, min(sample, end - 1)))
             self._marks.popleft()
-        self._pipe.send(_encode(Piece(self.id, bytes(self._buffer[:length]), words)))
+        self._pieces.append(_encode(Piece(self.id, bytes(self._buffer[:length]), words)))
         del self._buffer[:length]
         self._sent = end
 

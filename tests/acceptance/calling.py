@@ -1,0 +1,116 @@
+"""Calls placed by a test, and all that is known of each: the caller's side, the recording and the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from hearing import Samples, channels
+from served import Server
+
+from antiphon.kernel.events import Entry, SessionClosed
+from antiphon.observe.projections import conversation
+from antiphon.observe.views import Conversation, TurnView
+from antiphon.phone import CallReport, Manners, PhoneScript, Step, TurnReport, place_call
+from antiphon.phone.voices import Voices
+from antiphon.providers import registry
+
+FIRST = Manners(greeting_s=0)
+"""The caller speaks first: for servers that do not greet."""
+
+ALL_CALLS_S = 120.0
+
+
+def caller_voices() -> Voices:
+    return Voices(registry.load("tts", "espeak"))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One call that is over."""
+
+    report: CallReport
+    recording: Path
+    entries: list[Entry]
+
+    @property
+    def journal(self) -> Conversation:
+        return conversation(self.entries)
+
+    @property
+    def caller(self) -> Samples:
+        return channels(self.recording)[0]
+
+    @property
+    def agent(self) -> Samples:
+        return channels(self.recording)[1]
+
+    def turn(self, index: int) -> TurnReport:
+        return self.report.turns[index]
+
+    def question(self, text: str) -> TurnView:
+        """The journal's turn for what was asked so."""
+        return next(turn for turn in self.journal.turns if text in turn.question)
+
+    def times(self, kind: type, **fields: object) -> list[int]:
+        """When events of that kind happened, ms of the journal."""
+        return [
+            entry.at
+            for entry in self.entries
+            if isinstance(entry.event, kind) and all(getattr(entry.event, key) == fields[key] for key in fields)
+        ]
+
+
+async def call(
+    server: Server,
+    *steps: Step,
+    id: str = "CAcall",
+    voices: Voices | None = None,
+    language: str = "en-IN",
+    manners: Manners = FIRST,
+    timeout_s: float = ALL_CALLS_S,
+) -> Placed:
+    recording = server.folder / f"{id}.wav"
+    report = await place_call(
+        server.line,
+        PhoneScript(steps, language=language, manners=manners),
+        voices=voices,
+        call_id=id,
+        record=recording,
+        timeout_s=timeout_s,
+    )
+    return Placed(report, recording, await closed(server, id))
+
+
+async def closed(server: Server, id: str, within_s: float = 8.0) -> list[Entry]:
+    """The journal once the session is closed: after its own goodbye the agent gives the carrier three seconds."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while asyncio.get_running_loop().time() < deadline:
+        entries = await server.entries(id)
+        if entries and isinstance(entries[-1].event, SessionClosed):
+            return entries
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{id} was not closed within {within_s} s; its last entry: {entries[-1:]}")
+
+
+async def calls(server: Server, scripts: Mapping[str, tuple[Step, ...]], **options: object) -> dict[str, Placed]:
+    """All at once; by name."""
+    placed = await asyncio.gather(
+        *(call(server, *steps, id=name, **options) for name, steps in scripts.items())  # type: ignore[arg-type]
+    )
+    return dict(zip(scripts, placed, strict=True))
+
+
+def silence(seconds: float) -> bytes:
+    return bytes(int(seconds * 8000) * 2)
+
+
+def cough(ms: int = 260, level: int = 9000) -> bytes:
+    """A burst of noise that dies away: 16-bit samples at 8000 Hz, always the same."""
+    at = np.arange(8 * ms) / 8000
+    burst = np.random.default_rng(8004).standard_normal(len(at))
+    shape = np.minimum(at / 0.01, 1.0) * np.exp(-at * 9)
+    return np.clip(burst * shape * level, -32000, 32000).astype("<i2").tobytes()
