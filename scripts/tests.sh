@@ -5,7 +5,7 @@ python=$1
 shift
 none=5 # pytest's status where nothing was chosen
 
-"$python" -m pytest -n logical --maxprocesses 4 -m "not exclusive" --durations 10 "$@"
+"$python" -m pytest -n logical --maxprocesses 4 --dist loadgroup -m "not exclusive" --durations 10 "$@"
 together=$?
 if [ $together -ne 0 ] && [ $together -ne $none ]; then
     exit $together

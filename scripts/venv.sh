@@ -46,3 +46,5 @@ else
     say "$python has neither ensurepip nor pip. On Debian or Ubuntu: apt-get install python3-venv python3-pip"
     exit 1
 fi
+# Whatever its name, it is not part of the repository.
+echo '*' >"$folder/.gitignore"

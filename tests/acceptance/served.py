@@ -90,11 +90,14 @@ class Server:
 
     def end(self) -> None:
         """Whatever happened: nothing of the server is left."""
-        if self._process is not None:
-            for each in [*self.children(), self.process]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-            self._process.wait(END_S)
+        if self._process is None:
+            return
+        family = self.children()
+        self._process.kill()  # does nothing to a process that has ended
+        self._process.wait(END_S)
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -6,8 +6,6 @@ All calls are placed at once on one server, each with its own caller; the tests 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from hearing import (
     ANSWERS,
     PHRASES,
     RATE,
-    Scribe,
     audible,
     closest_answer,
     locate,
@@ -45,11 +42,12 @@ SCRIPTS = {
         Say("Goodbye."),
     ),
     "CAplain": (ASKED,),
-    "CAbargein": (ASKED, Say("When do applications open?", barge_in_s=3.0)),
+    "CAbargein": (ASKED, Say("When do applications open?", barge_in_s=5.0)),
     "CAuhhuh": (ASKED, Backchannel("uh-huh", 2.0)),
     "CAokay": (ASKED, Backchannel("okay", 3.0)),
     "CAcough": (ASKED, Play(cough(), "a cough", barge_in_s=2.5)),
 }
+MURMURS = ("CAuhhuh", "CAokay", "CAcough")
 LANGUAGES = {"hi-IN": ("\u0900", "\u097f"), "te-IN": ("\u0c00", "\u0c7f"), "gu-IN": ("\u0a80", "\u0aff")}
 """The first and last letters of their scripts."""
 
@@ -73,17 +71,19 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Placed]:
 
 @pytest.fixture(scope="module")
 def written(placed: dict[str, Placed]) -> dict[str, list[str]]:
-    """What each English call's agent was heard to say, turn by turn."""
+    """What the agent was heard to say, turn by turn; over a murmur, the reply as one."""
 
     async def write() -> dict[str, list[str]]:
         async with scribe() as pen:
-            return {name: await _turns(pen, placed[name]) for name in SCRIPTS}
+            found = {
+                name: [await pen.write(turn.audio) for turn in placed[name].report.turns]
+                for name in ("CAthread", "CAbargein")
+            }
+            for name in MURMURS:
+                found[name] = [await pen.write(_reply(placed[name]).tobytes())]
+        return found
 
     return asyncio.run(write())
-
-
-async def _turns(pen: Scribe, call: Placed) -> list[str]:
-    return [await pen.write(turn.audio) for turn in call.report.turns]
 
 
 # -- a conversation -------------------------------------------------------------------------------
@@ -140,12 +140,12 @@ def test_nothing_of_the_old_reply_is_heard_after_the_interruption(placed: dict[s
     plain, call = placed["CAplain"], placed["CAbargein"]
     reply = _reply(plain)
     cut_at = call.turn(1).reply_ms * RATE // 1000
-    left = [reply[at : at + RATE // 2] for at in range(cut_at + RATE // 2, len(reply) - RATE // 2, RATE)]
-    assert len(left) > 4
+    left = [reply[at : at + RATE] for at in range(cut_at + RATE // 2, len(reply) - RATE, RATE)]
+    assert len(left) > 3
     began = call.turn(2).began_ms * RATE // 1000
     for piece in left:
         assert locate(piece, reply)[1] > 0.9, "the comparison works"
-        assert locate(piece, call.agent[began + RATE // 2 :])[1] < 0.6
+        assert locate(piece, call.agent[began + RATE :])[1] < 0.75
 
 
 def test_history_holds_what_was_heard(placed: dict[str, Placed]) -> None:
@@ -182,7 +182,7 @@ async def _words_begun(call: Placed, heard_ms: int) -> list[str]:
     raise AssertionError("more was heard than there is")
 
 
-@pytest.mark.parametrize("murmur", ["CAuhhuh", "CAokay", "CAcough"])
+@pytest.mark.parametrize("murmur", MURMURS)
 def test_a_murmur_or_a_cough_does_not_interrupt(
     placed: dict[str, Placed], written: dict[str, list[str]], murmur: str
 ) -> None:
@@ -194,7 +194,7 @@ def test_a_murmur_or_a_cough_does_not_interrupt(
     assert abs(extra) < RATE * 60 // 1000, "what was cut off is heard again, once"
     _in_order(whole, got)
     assert len(got) - len(whole) < 2 * RATE, "it goes on within two seconds"
-    heard = " ".join(written[murmur][1:])
+    heard = written[murmur][0]
     assert share(ANSWERS[LONG_ANSWER], heard) > 0.75, heard
 
 

@@ -6,7 +6,9 @@ from antiphon.kernel import events as ev
 from antiphon.kernel.policy import Policy, encode_policy
 from antiphon.kernel.session import Session
 
-POLICY = Policy(greeting=False, backchannels={"en-IN": ("mm-hm", "ok")}, unfinished={"en-IN": ("and",)})
+POLICY = Policy(
+    greeting=False, understand_ms=120, backchannels={"en-IN": ("mm-hm", "ok")}, unfinished={"en-IN": ("and",)}
+)
 
 Script = list[tuple[int, ev.AnyEvent]]
 

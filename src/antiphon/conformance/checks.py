@@ -12,7 +12,7 @@ import inspect
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -186,6 +186,11 @@ def check_error(error: ProviderError, what: str) -> None:
     require(bool(_CODE.fullmatch(error.code)), f"{what}: the error's code {error.code!r} does not fit {_CODE.pattern}")
 
 
+def is_utf8(text: object) -> bool:
+    """True for text without lone surrogates, which the journal and JSON cannot carry."""
+    return isinstance(text, str) and text.encode("utf-8", "ignore").decode() == text
+
+
 async def settled(awaitable: Awaitable[T], what: str) -> T | ProviderError:
     """The result, or the ``ProviderError`` that was raised. Anything else that is raised is a finding."""
     try:
@@ -200,50 +205,66 @@ async def settled(awaitable: Awaitable[T], what: str) -> T | ProviderError:
 
 
 async def soon(awaitable: Awaitable[T], what: str) -> T:
-    """The result, which must come within ``SOON_S``."""
-    loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-    task = asyncio.ensure_future(awaitable)
-    done, _ = await asyncio.wait({task}, timeout=SOON_S)
-    if not done:
-        task.cancel()
-        await asyncio.wait({task}, timeout=SOON_S)
-        raise ConformanceError(f"{what}: not over after {SOON_S:g} s")
-    # A step that blocks the loop cannot be timed out, only measured.
+    """The result, which must come within ``SOON_S``. Awaited in this task, as the runtime does."""
+    loop = asyncio.get_running_loop()
+    began, deadline = loop.time(), asyncio.timeout(SOON_S)
+    try:
+        async with deadline:
+            result = await awaitable
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise ConformanceError(f"{what}: not over after {SOON_S:g} s") from None
+    # A step that blocks the loop, or takes no notice of being cancelled, cannot be timed out, only measured.
     took = loop.time() - began
-    require(took <= 2 * SOON_S, f"{what}: took {took:.1f} s and held the loop up")
-    return task.result()
+    require(took <= 2 * SOON_S, f"{what}: took {took:.1f} s")
+    return result
 
 
 async def cancelled_soon(work: Coroutine[Any, Any, object], steps: int, what: str) -> None:
-    """Cancels ``work`` after it ran for ``steps`` rounds of the loop; it must end at once, and be cancelled."""
+    """Cancels ``work`` after it ran for ``steps`` rounds of the loop; it must end at once."""
+    task = await _after(work, steps)
+    task.cancel()
+    await _over(task, f"{what}: goes on for more than {SOON_S:g} s after it was cancelled")
+    if not task.cancelled():
+        error = task.exception()
+        require(error is None or isinstance(error, ProviderError), f"{what}: raises {error!r} when it is cancelled")
+
+
+async def ended_by_close(provider: _Startable, work: Coroutine[Any, Any, object], steps: int, what: str) -> None:
+    """Closes the provider under ``work``, which has to come to an end of its own: a result or ``ProviderError``."""
+    task = await _after(work, steps)
+    await soon(provider.close(), f"{what}: close")
+    await _over(task, f"{what}: still waits {SOON_S:g} s after the provider was closed")
+    require(not task.cancelled(), f"{what}: close cancels the task that waits, which is the call's own")
+    await settled(task, what)
+
+
+async def _after(work: Coroutine[Any, Any, T], steps: int) -> asyncio.Task[T]:
     task = asyncio.ensure_future(work)
     for _ in range(steps):
         await asyncio.sleep(0)
-    task.cancel()
+    return task
+
+
+async def _over(task: asyncio.Task[Any], otherwise: str) -> None:
+    """Waits ``SOON_S`` for the end of a task. Nothing is left running."""
     await asyncio.wait({task}, timeout=SOON_S)
     if not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=SOON_S)
-        raise ConformanceError(f"{what}: goes on for more than {SOON_S:g} s after it was cancelled")
-    if not task.cancelled():
-        error = task.exception()
-        allowed = error is None or isinstance(error, ProviderError)
-        require(allowed, f"{what}: raises {error!r} when it is cancelled")
+        raise ConformanceError(otherwise)
 
 
-async def ended_by_close(provider: _Startable, work: Coroutine[Any, Any, object], steps: int, what: str) -> None:
-    """Closes the provider under ``work``, which has to come to an end of its own: result or ``ProviderError``."""
-    task = asyncio.ensure_future(work)
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    await soon(provider.close(), f"{what}: close")
-    await asyncio.wait({task}, timeout=SOON_S)
-    if not task.done():
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        raise ConformanceError(f"{what}: still waits {SOON_S:g} s after the provider was closed")
-    await settled(task, what)
+async def closes_twice(provider: _Startable) -> None:
+    """Calls ``close`` two times."""
+    for _ in range(2):
+        try:
+            await soon(provider.close(), "close")
+        except ConformanceError:
+            raise
+        except Exception as error:
+            raise ConformanceError(f"closing twice raises {error!r}") from error
 
 
 @asynccontextmanager

@@ -150,7 +150,8 @@ def mermaid(chart: Chart[C]) -> str:
     for (source, target), names in arrows.items():
         lines.append(f"    {source} --> {target}: " + "<br/>".join(dict.fromkeys(names)))
     for state, spec in chart.states.items():
-        note = spec.doc + (f" Deadlines: {', '.join(spec.deadlines)}." if spec.deadlines else "")
+        # A second colon would end the note: Mermaid's grammar takes one in a line.
+        note = spec.doc + (f" (deadlines {', '.join(spec.deadlines)})" if spec.deadlines else "")
         if note:
             lines.append(f"    note right of {state}: {note}")
     return "\n".join(lines) + "\n"

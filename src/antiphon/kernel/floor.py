@@ -25,7 +25,7 @@ STATES = {
     LISTENING: StateSpec(("silence", "utterance", "endpoint", "final", "digits"), doc="The floor is the caller's."),
     THINKING: StateSpec(("understand", "filler", "reply"), doc="The agent's turn, nothing is heard."),
     SPEAKING: StateSpec(("watchdog", "reply"), doc="The caller hears the agent."),
-    INTERRUPT: StateSpec(("interrupt",), doc="Paused: whose floor is it?"),
+    INTERRUPT: StateSpec(("interrupt",), doc="Paused. Whose floor is it?"),
 }
 
 # -- rules that several places share ------------------------------------------------------------

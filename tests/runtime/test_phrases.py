@@ -1,0 +1,98 @@
+"""Prepared phrases: rendered at start by the first voice that can, a tone where none could."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import numpy as np
+import pytest
+from call_parts import Voice
+
+from antiphon.errors import ProviderError
+from antiphon.media.codec import decode
+from antiphon.runtime.phrases import RENDER_TIMEOUT_S, TONE_HZ, PhraseBook
+from antiphon.runtime.ports import Sound
+from antiphon.sim.clock import run
+
+LOUD = (1000).to_bytes(2, "little") * 80
+
+
+async def speaks(text: str) -> AsyncGenerator[Sound, None]:
+    for _ in text.split():
+        yield Sound(LOUD)
+
+
+async def fails(text: str) -> AsyncGenerator[Sound, None]:
+    yield Sound(LOUD)
+    raise ProviderError("the voice is gone")
+
+
+async def hangs(text: str) -> AsyncGenerator[Sound, None]:
+    await asyncio.sleep(10 * RENDER_TIMEOUT_S)
+    yield Sound(LOUD)
+
+
+async def says_nothing(text: str) -> AsyncGenerator[Sound, None]:
+    yield Sound(b"")
+
+
+def texts(language: str, kind: str) -> Sequence[str]:
+    return {"filler": ("one", "two words", "three of them")}.get(kind, (f"{kind} {language}",))
+
+
+def test_variants_take_turns_and_every_codec_gets_its_own_audio() -> None:
+    async def main() -> None:
+        book = PhraseBook(texts)
+        assert await book.prepare((Voice(speaks),), ("en-IN",), ("filler", "apology")) == 0
+        said = [book.clip("filler", "en-IN", number, "pcm16") for number in range(7)]
+        assert [text for text, _ in said] == ["one", "two words", "three of them"] * 2 + ["one"]
+        assert [len(audio) // len(LOUD) for _, audio in said[:3]] == [1, 2, 3]
+        mulaw = book.clip("filler", "en-IN", 1, "mulaw")[1]
+        assert len(mulaw) * 2 == len(said[1][1])
+        assert book.clip("filler", "en-IN", 4, "mulaw")[1] is mulaw, "encoded once"
+
+    run(main())
+
+
+@pytest.mark.parametrize("broken", [fails, hangs, says_nothing])
+def test_the_next_voice_renders_what_the_first_could_not(broken: object) -> None:
+    async def main() -> None:
+        first, second = Voice(broken), Voice(speaks)  # type: ignore[arg-type]
+        book = PhraseBook(texts)
+        assert await book.prepare((first, second), ("en-IN",), ("apology",)) == 0
+        assert second.asked == ["apology en-IN"]
+        assert book.clip("apology", "en-IN", 0, "pcm16") == ("apology en-IN", LOUD * 2)
+
+    run(main())
+
+
+@pytest.mark.parametrize("broken", [fails, hangs, says_nothing])
+def test_a_tone_stands_for_what_no_voice_could_say(broken: object) -> None:
+    async def main() -> None:
+        book = PhraseBook(texts)
+        assert await book.prepare((Voice(broken),), ("en-IN",), ("apology", "filler")) == 4  # type: ignore[arg-type]
+        for kind, codec in (("apology", "pcm16"), ("filler", "mulaw"), ("never asked for", "alaw")):
+            text, audio = book.clip(kind, "xx", 5, codec)
+            pcm = np.frombuffer(decode(codec, audio), dtype="<i2").astype(float)
+            assert text == "", "it is honest about being no speech"
+            assert 0.5 < len(pcm) / 8000 < 1.0
+            spectrum = np.abs(np.fft.rfft(pcm[:2000]))
+            assert abs(np.argmax(spectrum) * 4 - TONE_HZ) <= 4
+            assert np.abs(pcm).max() > 3000, "audible"
+
+    run(main())
+
+
+def test_a_variant_that_failed_is_left_out() -> None:
+    async def picky(text: str) -> AsyncGenerator[Sound, None]:
+        if text == "two words":
+            raise ProviderError("too difficult")
+        yield Sound(LOUD)
+
+    async def main() -> None:
+        book = PhraseBook(texts)
+        assert await book.prepare((Voice(picky),), ("en-IN",), ("filler",)) == 1
+        assert [book.clip("filler", "en-IN", n, "pcm16")[0] for n in range(4)] == ["one", "three of them"] * 2
+
+    run(main())
