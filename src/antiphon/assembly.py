@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from fastapi import FastAPI
 
 from antiphon.config import Provider, Settings
 from antiphon.errors import ConfigError, MissingExtra
@@ -34,19 +34,17 @@ from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Classifier, Responder, Retriever
+from antiphon.runtime.ports import Classifier, Responder, Retriever, Synthesizer
 from antiphon.runtime.services import Media, Providers, Services
 from antiphon.runtime.vad import SileroActivity
 from antiphon.runtime.writer import JournalWriter
-from antiphon.server.app import Services as AppServices
-from antiphon.server.app import create_app
-from antiphon.server.sockets import MediaRoute
-from antiphon.server.twilio import router
-from antiphon.server.twilio_media import media_route
-from antiphon.server.vitals import Vitals
 from antiphon.stores.sqlite import SqliteJournal
-from antiphon.transports.twilio_exchange import Exchange
-from antiphon.transports.twilio_settings import LineLimits, PhoneSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from antiphon.server.sockets import MediaRoute
+    from antiphon.server.vitals import Vitals
 
 log = logging.getLogger("antiphon.assembly")
 
@@ -152,9 +150,10 @@ def _started(providers: Providers) -> list[_Startable]:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
+async def assembled(settings: Settings, starting: set[str] | None = None) -> AsyncGenerator[Antiphon, None]:
     """Everything started, and closed again at the end, in reverse order.
 
+    ``starting`` is kept up to date with the names of the parts that are still starting, for whoever waits.
     Raises ``ConfigError`` and ``MissingExtra`` with the fix, before anything listens.
     """
     # The knowledge base's own greeting and keypad menu replace the general ones.
@@ -173,12 +172,14 @@ async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
     wheel = PacingWheel()
     parts = [*_started(providers), activity]
     try:
-        await _all(part.start() for part in parts)
-        await writer.start()
         phrases = PhraseBook(lambda tag, kind: _variants(tag, kind, languages))
-        missing = await phrases.prepare(providers.synthesizers, settings.languages.offered, SPOKEN_BY_TURNS)
-        if missing:
-            log.warning("%d phrases could not be spoken; a tone stands in for them", missing)
+        rest = {
+            "phrases": _speak_phrases(phrases, providers.synthesizers, settings),
+            "journal": writer.start(),
+            "web": _import_front(),
+        }
+        others = [part for part in parts if part not in providers.synthesizers]
+        await _all_started(others, rest, set() if starting is None else starting)
         host = Host(
             Services(
                 providers=providers,
@@ -196,47 +197,47 @@ async def assembled(settings: Settings) -> AsyncGenerator[Antiphon, None]:
             )
         )
         hosts.append(host)
-        yield _front(settings, host, writer, activity)
+        from antiphon.server.front import make_front  # noqa: PLC0415 - loaded beside the models, by _import_front
+
+        front = make_front(settings, host, writer, activity)
+        yield Antiphon(settings, host, front.app, front.routes, front.vitals)
     finally:
         wheel.close()
         await writer.close()
         await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)
 
 
-async def _all(starts: Iterable[Any]) -> None:
+async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, Awaitable[None]], starting: set[str]) -> None:
     """Starts everything side by side; the first failure is raised once all have come to an end."""
+
+    async def named(name: str, start: Awaitable[None]) -> None:
+        starting.add(name)
+        try:
+            await start
+        finally:
+            starting.discard(name)
+
+    starts = [named(getattr(part, "name", type(part).__name__.lower()), part.start()) for part in parts]
+    starts += [named(name, start) for name, start in rest.items()]
     for result in await asyncio.gather(*starts, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
 
 
+async def _speak_phrases(phrases: PhraseBook, voices: Sequence[Synthesizer], settings: Settings) -> None:
+    """Renders what must always be at hand, as soon as the voices can speak."""
+    await asyncio.gather(*(voice.start() for voice in voices))
+    missing = await phrases.prepare(voices, settings.languages.offered, SPOKEN_BY_TURNS)
+    if missing:
+        log.warning("%d phrases could not be spoken; a tone stands in for them", missing)
+
+
+async def _import_front() -> None:
+    """The web server's modules, in the time that the worker processes need to load their models."""
+    await asyncio.sleep(0)
+    await asyncio.to_thread(import_module, "antiphon.server.front")
+
+
 def _variants(tag: str, kind: str, languages: dict[str, Language]) -> tuple[str, ...]:
     language = find_language(tag, languages)
     return language.phrases.get(kind) or (phrase(language, kind, languages=languages),)
-
-
-def _front(settings: Settings, host: Host, writer: JournalWriter, activity: SileroActivity) -> Antiphon:
-    exchange = Exchange(
-        PhoneSettings(
-            auth_token=settings.twilio.auth_token,
-            public_url=settings.server.public_url,
-            limits=LineLimits(idle_timeout_s=settings.line.inactivity_s),
-        )
-    )
-    vitals = Vitals()
-
-    async def journal_writes() -> bool:
-        return writer.health.ok
-
-    async def hears() -> bool:
-        return activity.health.running
-
-    app = create_app(
-        AppServices(
-            host=host,
-            vitals=vitals,
-            checks={"journal": journal_writes, "voice_activity": hears},
-            routers=(router(exchange, host),),
-        )
-    )
-    return Antiphon(settings, host, app, {exchange.settings.media_path: media_route(host, exchange)}, vitals)

@@ -95,10 +95,12 @@ def test_killed_in_the_middle_of_a_reply_and_resumed_with_the_same_history(tmp_p
                 assert back.entries[: len(kept)] == kept
                 assert isinstance(back.entries[len(kept)].event, LineAttached)
                 heard = [await pen.write(turn.audio) for turn in back.report.turns]
-                assert share(PHRASES["resumed"][0], heard[0]) > 0.7, heard
+                assert share(PHRASES["resumed"][0], heard[0]) > 0.5, heard
+                assert closest_answer(heard[0])[0] == "deadline", "what was not heard to its end is said again"
                 assert closest_answer(heard[1])[0] == "deadline-international", heard
                 history = [turn.question for turn in back.journal.turns if turn.question]
-                assert len(history) == 2, "the question from before and the one after"
+                assert history[0] == history[1], "the question from before is answered now"
+                assert len(history) == 3
                 assert await status_of(server, "CAphoenix") == "closed"
             assert "identical" in await server.command("replay", "CAphoenix")
 

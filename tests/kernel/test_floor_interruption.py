@@ -209,7 +209,7 @@ def test_a_reply_that_fails_meanwhile_goes_to_the_next_tier_on_resuming() -> Non
         (200, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
         (
             *(50, ev.TranscriptFinal(2, "mm-hm"), "THINKING"),
-            ["ResumePlayout 2", "AbandonAttempt 2", "StartReply 2 fallback"],
+            ["AbandonAttempt 2", "ResumePlayout 2", "StartReply 2 fallback"],
         ),
     )
 
@@ -224,7 +224,7 @@ def test_the_last_tier_failing_meanwhile_is_apologised_for() -> None:
         (100, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
         (30, ev.StageFailed(2, 3, "llm", "x"), "INTERRUPT", []),
         (200, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
-        (50, ev.TranscriptFinal(2, ""), "THINKING", ["ResumePlayout 2", "AbandonAttempt 2", "Say 2 apology"]),
+        (50, ev.TranscriptFinal(2, ""), "THINKING", ["AbandonAttempt 2", "ResumePlayout 2", "Say 2 apology"]),
     )
 
 

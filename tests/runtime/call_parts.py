@@ -12,8 +12,8 @@ from antiphon.media.playout import Playout
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import CallStart, Heard, Journal, Line, ReplyEnd, ReplyPart, ReplyRequest, Sound, TextDelta
 from antiphon.runtime.ports import Act as PortAct
+from antiphon.runtime.ports import CallStart, Heard, Journal, Line, ReplyEnd, ReplyPart, ReplyRequest, Sound, TextDelta
 from antiphon.runtime.services import Media, Providers, Services
 from antiphon.runtime.speech import Mouth
 from antiphon.runtime.writer import JournalWriter
@@ -100,7 +100,7 @@ class MouthRoom:
         self.mouth.on_mark(name)
 
     def speak(self, turn: int, *texts: str, attempt: int = 1, complete: bool = True) -> None:
-        self.mouth.begin_attempt(turn)
+        self.mouth.begin_attempt(turn, attempt)
         for text in texts:
             self.mouth.speak(turn, attempt, text, "en-IN")
         if complete:
@@ -194,6 +194,18 @@ class DeafTranscriber:
 
 
 POLICY = Policy(backchannels={"en-IN": ("mm-hm",)}, silence_ms=60_000)
+
+
+class SlowJournal(MemoryJournal):
+    """A journal that takes a while to say what it knows."""
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def claim(self, session: str) -> int:
+        await asyncio.sleep(self.seconds)
+        return await super().claim(session)
 
 
 class House:

@@ -33,6 +33,11 @@ async def hangs(text: str) -> AsyncGenerator[Sound, None]:
     yield Sound(LOUD)
 
 
+async def raises(text: str) -> AsyncGenerator[Sound, None]:
+    raise ZeroDivisionError
+    yield Sound(b"")  # what makes this a generator
+
+
 async def says_nothing(text: str) -> AsyncGenerator[Sound, None]:
     yield Sound(b"")
 
@@ -55,7 +60,7 @@ def test_variants_take_turns_and_every_codec_gets_its_own_audio() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("broken", [fails, hangs, says_nothing])
+@pytest.mark.parametrize("broken", [fails, hangs, raises, says_nothing])
 def test_the_next_voice_renders_what_the_first_could_not(broken: object) -> None:
     async def main() -> None:
         first, second = Voice(broken), Voice(speaks)  # type: ignore[arg-type]
@@ -67,7 +72,7 @@ def test_the_next_voice_renders_what_the_first_could_not(broken: object) -> None
     run(main())
 
 
-@pytest.mark.parametrize("broken", [fails, hangs, says_nothing])
+@pytest.mark.parametrize("broken", [fails, hangs, raises, says_nothing])
 def test_a_tone_stands_for_what_no_voice_could_say(broken: object) -> None:
     async def main() -> None:
         book = PhraseBook(texts)

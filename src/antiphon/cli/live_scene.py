@@ -13,7 +13,7 @@ from antiphon.kernel import events as ev
 from antiphon.kernel.state import Floor
 from antiphon.observe.projections import Reader
 from antiphon.observe.render import clean, clock, print_waterfall, spoken_text
-from antiphon.observe.views import TurnView
+from antiphon.observe.views import Heard, TurnView
 
 BADGES = {
     Floor.IDLE: "black on white",
@@ -156,6 +156,8 @@ class Scene:
                 self._question()
                 self._voice = (turn, segment, self._at)
                 self._latency(turn)
+                if not self._moving:
+                    self._segments(turn, "started", "heard")
             case ev.SegmentPlayed(turn=turn, segment=segment):
                 self._learn_speed(turn, segment)
                 self._segments(turn)
@@ -189,14 +191,17 @@ class Scene:
         if len(text) >= 20 and took >= 500:
             self._chars_per_ms = len(text) / took
 
-    def _segments(self, number: int) -> None:
-        """Prints the segments whose end is known, as far as they were heard."""
+    def _segments(self, number: int, *when: Heard) -> None:
+        """Prints the segments whose end is known, as far as they were heard; each once.
+
+        Where nothing moves they are printed when they begin: what is being said is not shown otherwise.
+        """
         view = self._reader.turn(number)
         for part in view.segments if view is not None else ():
             key = (number, part.segment)
-            if part.heard in ("heard", "partly") and key not in self._printed:
+            if part.heard in (when or ("heard", "partly")) and key not in self._printed:
                 self._printed.add(key)
-                said = spoken_text(part)
+                said = Text(clean(part.text)) if part.heard == "started" else spoken_text(part)
                 if part.kind != "reply":
                     said.append(f"  ({clean(part.kind)})", style="dim")
                 self._print("agent", said, at=part.at_ms)
@@ -208,7 +213,9 @@ class Scene:
             return
         by = f' by "{clean(view.overlaps[-1].text)}"' if view.overlaps and view.overlaps[-1].text else ""
         heard = heard_of(view)
-        after = f'after "... {" ".join(heard.split()[-LAST_WORDS:])}"' if heard else "before a word of it was heard"
+        words = heard.split()
+        last = f"{'... ' if len(words) > LAST_WORDS else ''}{' '.join(words[-LAST_WORDS:])}"
+        after = f'after "{last}"' if heard else "before a word of it was heard"
         self._note(f"-- interrupted {clean(after)}{by}", "red")
 
     def _end_of_turn(self, number: int) -> None:
@@ -231,10 +238,11 @@ class Scene:
             self._console.print(head + part, no_wrap=True, overflow="ignore", crop=False)
 
     def _head(self, who: str, at: int) -> Text:
-        head = Text(f"{clock(at):>8} ", style="dim")
-        head.append(f" {self.floor:<{_BADGE_CELLS - 1}}", style=f"not dim {BADGES[self.floor]}")
-        head.append(f" {who:<7}", style=f"not dim {_WHO[who]}")
-        return head
+        return Text.assemble(
+            (f"{clock(at):>8} ", "dim"),
+            (f" {self.floor:<{_BADGE_CELLS - 1}}", BADGES[self.floor]),
+            (f" {who:<7}", _WHO[who]),
+        )
 
     # -- the line that moves ----------------------------------------------------------------------
 

@@ -82,9 +82,9 @@ class LiveView:
         if not self._put(lambda: self._read(entry, commands, now)):
             self._followed, self._free = "", True
 
-    def print(self, *what: RenderableType) -> None:
+    def print(self, what: RenderableType) -> None:
         """Prints after what was noted before."""
-        self._put(lambda: self._console.print(*what, soft_wrap=True))
+        self._put(lambda: self._console.print(what))
 
     def waiting(self, text: str) -> None:
         """What the line that moves says while no call goes on."""

@@ -19,7 +19,7 @@ import msgspec
 
 from antiphon.assembly import Antiphon
 from antiphon.cli.live_view import LiveView
-from antiphon.cli.sample_verdict import Line, Verdict, judge
+from antiphon.cli.sample_verdict import Line, judge
 from antiphon.config import Settings
 from antiphon.errors import AntiphonError, ConfigError, UnknownSession
 from antiphon.kernel.events import Entry, SessionClosed
@@ -51,7 +51,9 @@ class SampleFailed(AntiphonError):
 def check(settings: Settings) -> None:
     """Raises ``ConfigError`` if these settings cannot take the sample call, before anything is started."""
     if settings.twilio.auth_token:
-        raise ConfigError("--sample-call: lines must be signed by Twilio (auth_token is set): unset it, or leave it out")
+        raise ConfigError(
+            "--sample-call: lines must be signed by Twilio (auth_token is set): unset it, or leave it out"
+        )
     if settings.server.tls_cert:
         raise ConfigError("--sample-call: it calls without TLS: leave tls_cert and tls_key out, or --sample-call")
     known = {entry.id for entry in _knowledge(settings).entries}
@@ -68,12 +70,11 @@ def _knowledge(settings: Settings) -> Knowledge:
 
 
 def media_url(antiphon: Antiphon, running: Running) -> str:
-    """Where a phone on this machine calls."""
-    return _on_this_machine(running).url(next(iter(antiphon.routes)), "ws")
-
-
-def _on_this_machine(running: Running) -> Running:
-    return running
+    """Where a phone on this machine calls; one that listens on every address listens on the loopback too."""
+    scheme = "wss" if running.secure else "ws"
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{bracketed}:{running.port}{next(iter(antiphon.routes))}"
 
 
 def caller_command(url: str, call_id: str) -> list[str]:
@@ -98,7 +99,8 @@ async def place_sample_call(antiphon: Antiphon, running: Running, view: LiveView
     report = await _call(media_url(antiphon, running), call_id)
     entries = await _journal(antiphon, call_id)
     verdict = judge(LINES, report, entries, _knowledge(antiphon.settings))
-    view.print(*verdict.rendered())
+    for each in verdict.rendered():
+        view.print(each)
     return not verdict.failures
 
 
@@ -139,6 +141,3 @@ async def _journal(antiphon: Antiphon, call_id: str) -> list[Entry]:
                 with contextlib.suppress(UnknownSession):
                     entries = await journal.read(call_id)
     return entries
-
-
-__all__ = ["LINES", "Verdict", "check", "media_url", "place_sample_call"]

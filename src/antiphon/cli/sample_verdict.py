@@ -194,16 +194,16 @@ def _table(outcomes: Sequence[Outcome]) -> list[RenderableType]:
 def _figures(verdict: Verdict) -> list[RenderableType]:
     total = len(verdict.outcomes)
     share = f"{100 * verdict.met // total} %" if total else "-"
-    lines: list[RenderableType] = [Text(f"{verdict.met} of {total} turns answered as expected ({share})", style="bold")]
     phone = "-" if verdict.phone_ms is None else f"{verdict.phone_ms:.0f} ms"
     journal = "-" if verdict.journal_ms is None else f"{verdict.journal_ms} ms"
-    lines.append(Text(f"end of the caller's speech to the agent's first sound, median: {phone} at the phone, "))
-    lines[-1] = Text(f"{lines[-1]}{journal} by the journal") + _target(verdict.phone_ms, FIRST_AUDIO_MS)
     own = "-" if verdict.own_ms is None else f"{verdict.own_ms} ms"
-    lines.append(
-        Text(f"of which Antiphon itself adds (endpointing and providers taken out), median: {own}")
-        + _target(verdict.own_ms, OWN_SHARE_MS)
-    )
+    lines: list[RenderableType] = [
+        Text(f"{verdict.met} of {total} turns answered as expected ({share})", style="bold"),
+        Text(f"end of speech to first sound, median: {phone} at the phone, {journal} by the journal")
+        + _target(verdict.phone_ms, FIRST_AUDIO_MS),
+        Text(f"of which Antiphon itself adds (waits and providers taken out), median: {own}")
+        + _target(verdict.own_ms, OWN_SHARE_MS),
+    ]
     if verdict.late_ticks > 2:
         lines.append(Text(f"the caller's process was late {verdict.late_ticks} times: its figures say less", "yellow"))
     return lines

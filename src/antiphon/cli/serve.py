@@ -4,18 +4,47 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from antiphon.config import Settings
+from antiphon.config import JournalSettings, Settings
+from antiphon.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from antiphon.assembly import Antiphon
+    from antiphon.cli.live_view import LiveView
+    from antiphon.server.run import Running
 
 HELP = "start the server"
+
+PATIENCE_S = 0.5
+"""A start that takes longer says what it waits for."""
+
+INTERRUPTED = 130
+LAST_S = 1.0
+"""After the second Ctrl-C: what has not ended by then is left to end by itself, as the workers do."""
+
+_PARTS = {
+    "pocketsphinx": "the recogniser",
+    "minilm": "the embedding model",
+    "sileroactivity": "voice detection",
+    "phrases": "the voice",
+    "web": "the web server",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Serves phone lines (WebSocket /media-stream), Twilio's webhooks (/voice), /health and /ready. Without any "
-        "settings it answers from a demo knowledge base, offline. SIGTERM drains: calls may finish; Ctrl-C ends at once."
+        "Serves phone lines (WebSocket /media-stream), Twilio's webhooks (/voice), /health and /ready. Without any\n"
+        "settings it answers from a demo knowledge base, offline.\n\n"
+        "SIGTERM drains: calls may finish. Ctrl-C ends at once, cleanly; again: without waiting for anything.\n"
+        "Exit status: 0 ended as asked; 1 the sample call (--once) did not go as expected; 2 it could not start;\n"
+        "130 Ctrl-C before it was ready, or during the sample call."
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default: antiphon.toml here, if there is one)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
@@ -39,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
         print(render(config.Settings()), end="")
         return 0
+    if args.once and not args.sample_call:
+        raise ConfigError("--once goes with --sample-call: without a call there is nothing to end after")
     given = {
         "server.host": args.host,
         "server.port": args.port,
@@ -51,8 +82,12 @@ def run(args: argparse.Namespace) -> int:
     observe_logging.configure(settings.log.level, settings.log.format, secrets=observe_logging.secrets_in(settings))
     for warning in settings.warnings:
         print(f"antiphon: {warning}", file=sys.stderr)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, sample_call=args.sample_call, once=args.once))
+    serving = _Serving(settings, args)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serving.run())
+    except asyncio.CancelledError:
+        return INTERRUPTED
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -65,52 +100,170 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _serve(settings: Settings, *, sample_call: bool, once: bool) -> int:
-    from antiphon.assembly import assembled
-    from antiphon.server.run import Running, Tls, serve
+class _Serving:
+    """One run of the command: start, perhaps a sample call, until it is told to end."""
 
-    status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    tasks: set[asyncio.Task[None]] = set()
-    server = settings.server
-    async with assembled(settings) as antiphon:
+    def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
+        self._settings = settings
+        self._args = args
+        self._running: Running | None = None
+        self._signals = 0
+        self._sample: asyncio.Task[None] | None = None
+        self._status: int | None = None
+        """Of the sample call, once it is over."""
 
-        async def sample(running: Running) -> None:
-            from antiphon.cli.sample_call import place_sample_call
+    async def run(self) -> int:
+        """The exit status. Raises ``AntiphonError`` if it cannot start; ``CancelledError`` if it may not."""
+        loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        if me is None:
+            raise RuntimeError("a server is run by a task")
+        loop.add_signal_handler(signal.SIGINT, self._interrupted, me)
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_end, me)
+        if self._args.sample_call:
+            from antiphon.cli.sample_call import check
 
-            answered = await place_sample_call(antiphon, running)
-            status.set_result(0 if answered else 1)
-            if once:
-                running.stop()
+            check(self._settings)
+        await _try_journal(self._settings)
+        starting: set[str] = set()
+        async with contextlib.AsyncExitStack() as stack:
+            impatient = loop.call_later(PATIENCE_S, _say_what_is_awaited, starting)
+            stack.callback(impatient.cancel)
+            from antiphon.assembly import assembled
+
+            antiphon = await stack.enter_async_context(assembled(self._settings, starting))
+            impatient.cancel()
+            view = stack.enter_context(_view(antiphon)) if self._args.sample_call else None
+            stack.push_async_callback(self._end_sample)
+            await self._serve(antiphon, view)
+            await antiphon.host.drain(0)
+        if not self._args.sample_call:
+            return 0
+        if self._status is None:
+            return INTERRUPTED
+        return self._status if self._args.once else 0
+
+    async def _serve(self, antiphon: Antiphon, view: LiveView | None) -> None:
+        from antiphon.server.run import Tls, serve
+
+        server = self._settings.server
 
         def on_ready(running: Running) -> None:
-            print(f"Antiphon listens on {running.url()}", flush=True)
-            if sample_call:
-                task = asyncio.ensure_future(sample(running))
-                tasks.add(task)
-                task.add_done_callback(lambda done: _end_on_error(done, running))
+            self._running = running
+            listens = f"Antiphon listens on {running.url()}"
+            if view is None:
+                print(listens, flush=True)
+                return
+            view.print(listens)
+            self._sample = asyncio.ensure_future(self._sample_call(antiphon, running, view))
+            self._sample.add_done_callback(lambda done: _stop_on_error(done, running))
 
-        await serve(
-            antiphon.app,
-            antiphon.routes,
-            server.host,
-            server.port,
-            vitals=antiphon.vitals,
-            tls=Tls(cert=server.tls_cert, key=server.tls_key) if server.tls_cert else None,
-            authenticated=bool(settings.twilio.auth_token),
-            allow_open=server.allow_open,
-            drain_s=server.drain_s,
-            on_ready=on_ready,
-        )
-        await antiphon.host.drain(0)
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-    return status.result() if once and status.done() else 0
+        try:
+            await serve(
+                antiphon.app,
+                antiphon.routes,
+                server.host,
+                server.port,
+                vitals=antiphon.vitals,
+                tls=Tls(cert=server.tls_cert, key=server.tls_key) if server.tls_cert else None,
+                authenticated=bool(self._settings.twilio.auth_token),
+                allow_open=server.allow_open,
+                drain_s=server.drain_s,
+                on_ready=on_ready,
+                signals=False,
+            )
+        except ConfigError as error:
+            if error.code != "server.bind":
+                raise
+            raise ConfigError(
+                f"{error.args[0]}: choose another with --port, 0 takes a free one", code=error.code
+            ) from None
+
+    # -- the sample call ----------------------------------------------------------------------------
+
+    async def _sample_call(self, antiphon: Antiphon, running: Running, view: LiveView) -> None:
+        from antiphon.cli.sample_call import media_url, place_sample_call
+
+        answered = await place_sample_call(antiphon, running, view)
+        self._status = 0 if answered else 1
+        if self._args.once:
+            running.stop()
+            return
+        for line in _what_now(media_url(antiphon, running), self._settings.journal.path):
+            view.print(line)
+        view.waiting("waiting for calls; Ctrl-C ends")
+
+    async def _end_sample(self) -> None:
+        """Raises what the sample call failed of."""
+        if self._sample is not None:
+            self._sample.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sample
+
+    # -- the ways to end ------------------------------------------------------------------------------
+
+    def _interrupted(self, me: asyncio.Task[int]) -> None:
+        """Ctrl-C: a clean end at once; the second time nothing is waited for."""
+        self._signals += 1
+        if self._signals > 1:
+            # What is cut off complains; whoever asks twice knows.
+            logging.getLogger("uvicorn.error").disabled = True
+            asyncio.get_running_loop().call_later(LAST_S, os._exit, INTERRUPTED)
+        if self._running is not None:
+            self._running.stop()
+        else:
+            me.cancel()
+
+    def _told_to_end(self, me: asyncio.Task[int]) -> None:
+        """SIGTERM: calls may finish."""
+        if self._running is not None:
+            self._running.drain()
+        else:
+            me.cancel()
 
 
-def _end_on_error(task: asyncio.Task[None], running: object) -> None:
+def _stop_on_error(task: asyncio.Task[None], running: Running) -> None:
     if not task.cancelled() and task.exception() is not None:
-        running.stop()  # type: ignore[attr-defined]
+        running.stop()
+
+
+def _view(antiphon: Antiphon) -> LiveView:
+    from antiphon.cli.journal_source import console
+    from antiphon.cli.live_view import LiveView
+
+    view = LiveView(console())
+    antiphon.host.observe(view.note)
+    return view
+
+
+async def _try_journal(settings: Settings) -> None:
+    """A place that can never be written is told now. Whatever else fails (a full disk), calls go on without it."""
+    from antiphon.stores.sqlite import SqliteJournal
+
+    journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
+    try:
+        await journal.start()
+    except StoreError as error:
+        if error.code in {"store.read_only", "store.no_file"}:
+            raise ConfigError(f"{error.args[0]}, or with --journal PATH", code=error.code) from None
+    finally:
+        await journal.close()
+
+
+def _say_what_is_awaited(starting: set[str]) -> None:
+    parts = [name for part, name in _PARTS.items() if part in starting]
+    parts += sorted(starting - set(_PARTS) - {"journal", "extractive"})
+    print(f"starting {', '.join(parts) or 'the server'} ...", file=sys.stderr, flush=True)
+
+
+def _what_now(url: str, journal: str) -> list[str]:
+    """The end of a sample call is the beginning of one's own."""
+    http = url.replace("ws", "http", 1)
+    look_back = "antiphon show last" + ("" if journal == JournalSettings().path else f" --journal {journal}")
+    return [
+        "",
+        f"Antiphon stays up on {http.rpartition('/')[0]}/ and shows the next call here. Ctrl-C ends it.",
+        f"  call it           antiphon call --url {url}",
+        f'  ask your own      antiphon call --url {url} --say "Do you have a hostel?"',
+        "  from a phone      set a Twilio number's voice webhook to https://<your public host>/voice",
+        f"  look back         {look_back}",
+    ]

@@ -39,7 +39,7 @@ ODD_TEXTS = (
     "👩‍👩‍👧 👍🏽",
     "नमस्ते, फीस ₹1,250.50 है।",
     "مرحبا",
-    '"}] \' OR 1=1; -- <speak>{{x}}</speak> */',
+    "\"}] ' OR 1=1; -- <speak>{{x}}</speak> */",
     "word " * 800,
 )
 """What transcribers, models and typing callers do send: nothing, signs, control characters, other scripts, markup,

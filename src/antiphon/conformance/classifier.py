@@ -1,4 +1,4 @@
-"""What every ``Classifier`` must do: ``run(classifier.KIT, make)``. Which intents there are is the application's affair."""
+"""What every ``Classifier`` must do: ``run(classifier.KIT, make)``. Which intents there are is its own affair."""
 
 from __future__ import annotations
 

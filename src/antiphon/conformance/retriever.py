@@ -102,7 +102,7 @@ async def gives_bounded_text(subject: Subject[Retriever]) -> None:
             for passage in await _found(subject, retriever, text):
                 require(bool(passage.id), f"{text!r}: a passage has no id")
                 told = f"{text!r}: passage {passage.id!r} has a text of {len(passage.text)} characters"
-                require(0 < len(passage.text.strip()) and len(passage.text) <= MAX_TEXT, told)
+                require(bool(passage.text.strip()) and len(passage.text) <= MAX_TEXT, told)
                 for part in (passage.id, passage.text, passage.source, passage.title):
                     require(is_utf8(part), f"{text!r}: {str(part)[:30]!r} is no text that can be kept")
                 for part in (passage.id, passage.source, passage.title):

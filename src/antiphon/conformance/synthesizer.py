@@ -45,9 +45,7 @@ async def _spoken(subject: Subject[Synthesizer], voice: Synthesizer, text: str, 
     return sounds
 
 
-async def _first_piece(
-    voice: Synthesizer, text: str, language: str, rate: int = RATE, name: str = ""
-) -> Sound | None:
+async def _first_piece(voice: Synthesizer, text: str, language: str, rate: int = RATE, name: str = "") -> Sound | None:
     async with iterating(voice.synthesize(text, language=language, sample_rate=rate, voice=name)) as parts:
         async for sound in parts:
             return sound

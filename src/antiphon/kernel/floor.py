@@ -45,8 +45,9 @@ _TURN_ENDS = (
     R((caller.note_final, caller.begin_turn), THINKING),
 )
 _RESUMES = (
-    R((agent.resume, agent.abandon_attempt, agent.start_reply), THINKING, agent.is_failed_with_next_tier),
-    R((agent.resume, agent.abandon_attempt, agent.apologise), THINKING, agent.is_failed_answer),
+    # First away with what failed, then go on: else some of it would be heard.
+    R((agent.abandon_attempt, agent.resume, agent.start_reply), THINKING, agent.is_failed_with_next_tier),
+    R((agent.abandon_attempt, agent.resume, agent.apologise), THINKING, agent.is_failed_answer),
     R((agent.resume, agent.start_reply_if_due), SPEAKING, agent.is_audible),
     R((agent.resume, agent.start_reply_if_due), THINKING),
 )
@@ -110,6 +111,7 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
     (THINKING, "DeadlineReached:filler"): (
         R((agent.say_filler,), None, agent.may_fill),
         R((agent.abandon_attempt, agent.start_reply), None, agent.is_broken_off_with_next_tier),
+        R((agent.abandon_attempt, agent.apologise), None, agent.is_broken_off_answer),
         R(),
     ),
     (THINKING, "DeadlineReached:reply"): _LADDER,

@@ -35,7 +35,7 @@ class Policy(msgspec.Struct, frozen=True):
     refill_ms: int = 400
     """The same after an attempt failed: the caller has waited already."""
     fillers: int = 8
-    """Fillers in one turn at most: enough to cover every rung of the ladder."""
+    """Fillers in one attempt at most: enough to cover the time that it has."""
     reply_ms: int = 4_000
     """One attempt's time to be heard; then the next tier tries."""
     stall_ms: int = 1_100

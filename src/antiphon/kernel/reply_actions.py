@@ -106,6 +106,7 @@ def start_reply(step: Step) -> None:
     state, reply = step.state, step.reply
     reply.attempt += 1
     reply.generated = reply.failed = False
+    reply.fillers = 0
     said = " ".join(part.text.strip() for part in reply.segments if part.kind not in LEADS)
     step.emit(
         StartReply(
@@ -162,9 +163,8 @@ def note_speechless(step: Step) -> None:
 
 def note_segment(step: Step) -> None:
     event = step.happened(SegmentReady)
-    step.reply.segments.append(
-        Segment(event.segment, event.text, event.kind, attempt=event.attempt, language=event.language)
-    )
+    segment = Segment(event.segment, event.text, event.kind, attempt=event.attempt, language=event.language)
+    step.reply.segments.append(segment)
 
 
 def note_started(step: Step) -> None:
@@ -360,6 +360,10 @@ def is_audible(step: Step) -> bool:
 def is_broken_off_with_next_tier(step: Step) -> bool:
     """The voice went silent in the middle of a segment."""
     return is_audible(step) and has_next_tier(step)
+
+
+def is_broken_off_answer(step: Step) -> bool:
+    return is_audible(step) and is_answer(step)
 
 
 def is_failed_with_next_tier(step: Step) -> bool:

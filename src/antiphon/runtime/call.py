@@ -77,11 +77,10 @@ class LineSink:
         self._tell(CallerHungUp(reason))
 
     def on_dropped(self, code: str) -> None:
-        call = self._call
         self._tell(LineDropped(code))
+        if self._call is not None:
+            self._call.line_gone()
         self.cut()
-        if call is not None:
-            call.line_gone()
 
     def _tell(self, event: AnyEvent) -> None:
         if self._call is not None:

@@ -131,7 +131,7 @@ class Executor:
     def _start_reply(self, order: cmd.StartReply) -> None:
         if self._attempt is not None:
             self._attempt.cancel()
-        self._mouth.begin_attempt(order.turn)
+        self._mouth.begin_attempt(order.turn, order.attempt)
         self._attempt = Attempt(
             order,
             session=self._id,

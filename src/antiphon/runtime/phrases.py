@@ -65,6 +65,10 @@ class PhraseBook:
             except (ProviderError, TimeoutError) as error:
                 log.warning("a phrase could not be rendered by %s: %s", synthesizer.name, error)
                 continue
+            except Exception:
+                # A voice may be the application's own code; the server starts without its phrases, not never.
+                log.exception("%s raised", synthesizer.name)
+                continue
             pcm = b"".join(sounds)
             if pcm:
                 return Clip(text, pcm)

@@ -88,6 +88,9 @@ class Mouth:
         self._added_ms = 0.0
         self._current = -1
         self._attempt = 0
+        """The attempt whose segment is being synthesized."""
+        self._present = 0
+        """The attempt that was begun last."""
         self._started: set[int] = set()
         self._dry = False
         self._said = 0
@@ -103,17 +106,20 @@ class Mouth:
         self._started = set()
         self._playout.begin(turn)
 
-    def begin_attempt(self, turn: int) -> None:
+    def begin_attempt(self, turn: int, attempt: int) -> None:
         self.begin(turn)
+        self._present = attempt
         self._first_place = len(self._places)
 
     def say(self, order: Say) -> None:
         """A prepared phrase, at once. A filler wanted in the middle of a segment tells that its voice has stalled."""
         self.begin(order.turn)
         if self._sounding >= 0 and not order.last:
+            old = self._attempt != self._present
             if self._dry:
                 self._break_off("tts.stalled", "")
-            return
+            if not (self._dry and old):
+                return  # it is heard, or the next attempt will be
         text, audio = self._phrases.clip(order.phrase, order.language, self._said, self.line.codec)
         self._said += 1
         number = self._take_number()
@@ -241,11 +247,18 @@ class Mouth:
             self._pump_task = None
 
     def _break_off(self, code: str, provider: str) -> None:
-        """The voice failed: what there is of its segment is what will be heard of it."""
+        """The voice failed: what there is of its segment is what will be heard of it.
+
+        That of an older attempt, which was only being finished, takes nothing of the present one with it.
+        """
         turn, attempt = self._turn, self._attempt
+        later = [item for item in self._items if item.attempt > attempt]
         self._cut()
         self._stop_synthesis()
-        self._post(StageFailed(turn, attempt, "tts", code, provider))
+        if attempt == self._present:
+            self._post(StageFailed(turn, attempt, "tts", code, provider))
+        for item in later:
+            self._queue(item)
 
     def _cut(self) -> None:
         if self._sounding in self._started:
@@ -291,10 +304,15 @@ class Mouth:
             try:
                 await self._synthesize_with(synthesizer, turn, number, item)
                 break
-            except ProviderError as error:
-                if self._sounding == number or position == len(self._synthesizers) - 1:
-                    raise
-                log.warning("%s failed, the next voice goes on: %s", synthesizer.name, error)
+            except AntiphonError as error:
+                failure = error
+            except Exception:
+                # A voice may be the application's own code; what it raises is booked as its failure.
+                log.exception("%s raised", synthesizer.name)
+                failure = _failed(synthesizer, "raised", "tts.raised")
+            if self._sounding == number or position == len(self._synthesizers) - 1:
+                raise failure
+            log.warning("%s failed, the next voice goes on: %s", synthesizer.name, failure)
         if self._pump_task is me:
             self._sounding = -1
             self._playout.end_segment(turn, len(self._places) - 1, item.text)

@@ -13,7 +13,7 @@ _CLOSE = "</think>"
 class LeadIn:
     """Passes a stream of text on without a leading thought and without a leading repetition of ``said``."""
 
-    __slots__ = ("_held", "_said", "_step", "thinking")
+    __slots__ = ("_held", "_said", "_step", "repeated", "thinking")
 
     def __init__(self, said: str = "") -> None:
         self._said = said.strip()
@@ -21,6 +21,8 @@ class LeadIn:
         self._step = 0
         self.thinking = False
         """True while a thought is being left out: the model works, but nothing useful came yet."""
+        self.repeated = False
+        """True once all of ``said`` was left out: with nothing after it, the reply had been heard whole."""
 
     def feed(self, text: str) -> str:
         """What of the text so far may be spoken now; ``""`` while it cannot be told yet."""
@@ -63,4 +65,5 @@ class LeadIn:
             return ""
         self._step = 2
         self._held = ""
+        self.repeated = bool(self._said) and start.startswith(self._said)
         return start.removeprefix(self._said)

@@ -57,6 +57,8 @@ class _Round:
         self.calls = ToolCalls()
         self.finish = ""
         self.refused = False
+        self.repeated = False
+        """Nothing but what the caller had heard already: the reply was whole before its attempt broke."""
 
 
 class OpenAIResponder:
@@ -107,7 +109,7 @@ class OpenAIResponder:
                     yield TextDelta(text)
             calls = outcome.calls.done()
             if not calls:
-                if not spoken:
+                if not spoken and not outcome.repeated:
                     raise self._failed("the reply is empty", "llm.empty")
                 yield ReplyEnd(sources=tuple(dict.fromkeys(each.source for each in request.passages)))
                 return
@@ -181,6 +183,7 @@ class OpenAIResponder:
             if rest:
                 outcome.text += rest
                 yield rest
+            outcome.repeated = lead.repeated
             self._judge(exchange, outcome)
             await exchange.finish()
         finally:
@@ -207,7 +210,7 @@ class OpenAIResponder:
             )
         if not outcome.finish and not exchange.done:
             raise self._failed("the stream ended before the reply did", "llm.cut")
-        if not outcome.text.strip() and not outcome.calls.begun:
+        if not outcome.text.strip() and not outcome.calls.begun and not outcome.repeated:
             raise self._failed("the reply is empty", "llm.empty")
 
     async def _run(self, call: ToolCall, act: Act) -> str:

@@ -84,6 +84,22 @@ def failed(text: str, code: str, provider: str) -> ProviderError:
     return ProviderError(text, provider=provider, stage="llm", code=code)
 
 
+def encoded(body: dict[str, Any]) -> bytes:
+    """JSON. Lone surrogates, which neither UTF-8 nor an endpoint takes, are sent as question marks."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(body))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value
+
+
 class Exchange:
     """One POST and its answer. ``close`` at any moment closes the connection, which stops the generation."""
 
@@ -102,7 +118,7 @@ class Exchange:
         url = f"{self._endpoint.base_url}/chat/completions"
         try:
             self._response = await self._patience.wait(
-                self._session.post(url, data=msgspec.json.encode(body), allow_redirects=False)
+                self._session.post(url, data=encoded(body), allow_redirects=False)
             )
         except (aiohttp.ClientError, OSError) as error:
             raise self.unreachable(error) from None

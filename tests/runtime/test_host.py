@@ -1,0 +1,266 @@
+"""The host: admission to the exact place, whose call it is, onlookers, and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+import pytest
+from call_parts import House, SlowJournal, Wire, start
+
+from antiphon.errors import AdmissionRefused, PeerError
+from antiphon.kernel import events as ev
+from antiphon.runtime.host import REMEMBERED_ENDS, Host
+from antiphon.sim.clock import run
+
+
+def refused(host: Host, call_id: str) -> str:
+    with pytest.raises(AdmissionRefused) as caught:
+        host.connect(start(call_id), Wire())
+    assert caught.value.retry_after_s >= 1
+    return caught.value.code
+
+
+def test_a_stampede_is_admitted_to_the_exact_place() -> None:
+    """2,000 lines in one turn of the loop: a place is taken before ``connect`` returns."""
+
+    async def main() -> None:
+        house = House()
+        host = await house.open(max_sessions=300)
+        outcomes = Counter[str]()
+        sinks = []
+        for number in range(2_000):
+            try:
+                sinks.append(host.connect(start(f"call-{number}"), Wire()))
+                outcomes["taken"] += 1
+            except AdmissionRefused as error:
+                outcomes[error.code] += 1
+        assert outcomes == {"taken": 300, "admission.full": 1_700}
+        assert (host.active, host.capacity) == (300, 300)
+        await asyncio.sleep(1)
+        assert len(host.calls()) == 300
+        for sink in sinks[:10]:
+            sink.on_hangup("caller")
+        await asyncio.sleep(0.1)
+        assert host.active == 290
+        for number in range(10):
+            host.connect(start(f"again-{number}"), Wire())
+        assert refused(host, "one-more") == "admission.full"
+        await house.shut()
+
+    run(main())
+
+
+def test_a_second_line_of_a_call_needs_no_place() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open(max_sessions=1)
+        host.connect(start("a"), Wire())
+        await asyncio.sleep(1)
+        assert host.has_room("a")
+        assert not host.has_room("b")
+        host.connect(start("a"), Wire())
+        assert host.active == 1
+        assert refused(host, "b") == "admission.full"
+        await house.shut()
+
+    run(main())
+
+
+@pytest.mark.parametrize("call_id", ["", "a b", "a/b", "../x", "x" * 256, "é", "a\n", "{id}"])
+def test_an_id_that_is_unsafe_in_a_path_is_refused(call_id: str) -> None:
+    """X37."""
+
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        with pytest.raises(PeerError) as caught:
+            host.connect(start(call_id), Wire())
+        assert caught.value.code == "session.bad_id"
+        assert host.active == 0
+        await house.shut()
+
+    run(main())
+
+
+@pytest.mark.parametrize("call_id", ["a", "CA" + "0" * 32, "a.b:c_d-e", "x" * 255])
+def test_an_id_that_is_safe_is_taken(call_id: str) -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        host.connect(start(call_id), Wire())
+        assert host.active == 1
+        await house.shut()
+
+    run(main())
+
+
+def test_why_a_call_ended_is_remembered_for_a_while() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open(max_sessions=REMEMBERED_ENDS + 50)
+        for number in range(REMEMBERED_ENDS + 20):
+            sink = host.connect(start(f"call-{number}"), Wire())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            sink.on_hangup("caller")
+        await asyncio.sleep(1)
+        assert host.active == 0
+        assert await host.ended(f"call-{REMEMBERED_ENDS + 19}") == "caller"
+        assert await host.ended("call-0") == "", "bounded"
+        assert await host.ended("unknown") == ""
+        assert len(host._ends) == REMEMBERED_ENDS
+        await house.shut()
+
+    run(main())
+
+
+def test_an_onlooker_that_raises_hurts_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+
+        def odd(*told: object) -> None:
+            raise RuntimeError("odd")
+
+        seen: list[str] = []
+        host.observe(odd)
+        host.observe(lambda session, entry, commands: seen.append(type(entry.event).__name__))
+        host.connect(start(), Wire())
+        await asyncio.sleep(2)
+        assert seen == house.facts.names
+        assert seen[-1] == "PlayoutFinished"
+        await house.shut()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert "an observer raised" in caplog.text
+
+
+def test_the_view_from_outside() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        host.connect(start("a"), Wire())
+        assert (host.calls()[0].call_id, host.calls()[0].phase) == ("a", "new")
+        await asyncio.sleep(2)
+        view = host.calls()[0]
+        assert (view.floor, view.turn, view.language, view.phase) == ("LISTENING", 1, "en-IN", "live")
+        await house.shut()
+
+    run(main())
+
+
+# -- somebody else's call -------------------------------------------------------------------------
+
+
+def test_a_call_that_another_process_took_over_is_closed_here_and_its_journal_is_theirs() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        wire = Wire()
+        sink = host.connect(start(), wire)
+        await asyncio.sleep(2)
+        other = House(house.journal)
+        other_host = await other.open()
+        other_host.connect(start(), Wire())
+        await asyncio.sleep(0.1)
+        sink.on_digit("1")  # the next thing written here finds out
+        await asyncio.sleep(0.5)
+        assert host.active == 0
+        assert wire.ends == [("close", (4001, "session.taken_over"))]
+        stored = await house.journal.read("call-1")
+        assert ev.DigitPressed("1") not in [entry.event for entry in stored]
+        await asyncio.sleep(2)
+        assert [call.floor for call in other_host.calls()] == ["LISTENING"]
+        sink.on_hangup("late")
+        await asyncio.sleep(1)
+        assert other_host.active == 1
+        await house.shut()
+        await other.shut()
+
+    run(main())
+
+
+def test_a_session_nobody_has_may_be_lost_without_harm() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        host.lost("unknown")
+        host.call_over("unknown", "completed")
+        await house.shut()
+
+    run(main())
+
+
+# -- drain ----------------------------------------------------------------------------------------
+
+
+def test_drain_takes_no_new_calls_and_lets_the_others_finish() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        sinks = [host.connect(start(f"call-{number}"), Wire()) for number in range(3)]
+        await asyncio.sleep(1)
+        draining = asyncio.ensure_future(host.drain(100))
+        await asyncio.sleep(0)
+        assert refused(host, "new") == "admission.draining"
+        assert not host.has_room("new")
+        sinks[0] = host.connect(start("call-0"), Wire())  # the caller of a call that is held may come back
+        await asyncio.sleep(5)
+        for sink in sinks:
+            assert not draining.done()
+            sink.on_hangup("caller")
+            await asyncio.sleep(1)
+        assert await draining == 0
+        await house.shut()
+
+    run(main())
+
+
+def test_drain_closes_what_is_left_when_its_time_is_over() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        house = House()
+        host = await house.open()
+        wires = [Wire() for _ in range(3)]
+        for number, wire in enumerate(wires):
+            host.connect(start(f"call-{number}"), wire)
+        await asyncio.sleep(1)
+        began = loop.time()
+        assert await host.drain(7) == 3
+        assert loop.time() - began == pytest.approx(7)
+        assert [wire.ends for wire in wires] == [[("close", (1012, "server.restart"))]] * 3
+        assert host.active == 0
+        await house.shut()
+
+    run(main())
+
+
+def test_drain_in_the_middle_of_opening_leaves_nothing() -> None:
+    async def main() -> None:
+        house = House(SlowJournal())
+        host = await house.open()
+        wire = Wire()
+        host.connect(start(), wire)
+        assert await host.drain(0) == 1
+        await asyncio.sleep(1)
+        assert house.facts == []
+        assert wire.ends == [("close", (1012, "server.restart"))]
+        await house.shut()
+        me = asyncio.current_task()
+        assert [task for task in asyncio.all_tasks() if task is not me] == []
+
+    run(main())
+
+
+def test_an_empty_host_is_drained_at_once() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        assert await host.drain(100) == 0
+        assert asyncio.get_running_loop().time() < 1
+        await house.shut()
+
+    run(main())
