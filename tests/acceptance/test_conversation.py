@@ -28,9 +28,6 @@ from antiphon.kernel.events import PlayoutStopped, SegmentReady, SessionStarted
 from antiphon.phone import Backchannel, Digits, Manners, Play, Say
 from antiphon.providers import registry
 
-# One worker runs this file's tests: the calls are placed once.
-pytestmark = pytest.mark.xdist_group("conversation")
-
 ASKED = Say("How do I apply?")
 LONG_ANSWER = "how-to-apply"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from broken_speech import Broken, ClosesOnce
@@ -154,7 +154,7 @@ LLM: list[Broken] = [
     ("answers_and_ends_once", BareText, "neither TextDelta nor ReplyEnd"),
     ("answers_and_ends_once", lambda: Answers(reply=" "), "no text"),
     ("stops_by_itself", RunsAway, "8000 characters and goes on"),
-    ("keeps_words_apart", Glued, "no space in 'Youneed"),
+    ("keeps_words_apart", Glued, "no space in .Youneed"),
     ("does_not_repeat_what_was_said", Stutters, "begins with it again"),
     ("ends_what_was_all_said", HasNoMore, "llm.empty"),
     ("ends_what_was_all_said", Stutters, "hears it again"),
@@ -199,7 +199,7 @@ class WholeSentence(Intents):
 
 class WantsWords(Intents):
     async def classify(self, text: str, **asked: Any) -> Intent:
-        return Intent(text.split()[0], 0.9)
+        return Intent(text.split(maxsplit=1)[0], 0.9)
 
 
 class SharedText(Intents):
@@ -284,7 +284,7 @@ class ScoredNaN(Scored):
 
 
 class Changed(Finds):
-    changes: dict[str, str] = {}
+    changes: ClassVar[dict[str, str]] = {}
 
     async def retrieve(self, text: str, **asked: Any) -> tuple[Passage, ...]:
         found = await super().retrieve(text, **asked)

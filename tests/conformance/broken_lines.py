@@ -17,7 +17,7 @@ from antiphon.runtime.ports import CallSink, CallStart, Line, Switchboard
 
 
 class Wire:
-    """A line and its far end in one."""
+    """The line: its sending half, and ``on_peer_...`` for what comes over the wire."""
 
     transport, codec, sample_rate, marks = "wire", "mulaw", 8000, True
     call_id = "wire-1"
@@ -27,44 +27,9 @@ class Wire:
         self.sink: CallSink | None = None
         self.open = True
 
-    # the far end
-    async def connect(self, switchboard: Switchboard) -> Line:
+    def begin(self, switchboard: Switchboard) -> None:
         self.sink = switchboard.connect(CallStart(self.call_id, "wire"), self)
-        return self
 
-    async def settle(self) -> None: ...
-
-    def received(self) -> list[Any]:
-        return self.sent
-
-    def speak(self, audio: bytes) -> None:
-        if self.sink:
-            self.sink.on_audio(audio)
-
-    def played(self, mark: str) -> None:
-        if self.sink and self.marks:
-            self.sink.on_mark(mark)
-
-    def press(self, digit: str) -> None:
-        if self.sink:
-            self.sink.on_digit(digit)
-
-    def end(self, tell: Callable[[CallSink], None]) -> None:
-        sink, self.sink, self.open = self.sink, None, False
-        if sink:
-            tell(sink)
-
-    def hang_up(self, reason: str = "") -> None:
-        """Both sides' verb: with a reason it is the line's."""
-        if reason:
-            self.close(1000, reason)
-        else:
-            self.end(lambda sink: sink.on_hangup("stop"))
-
-    def drop(self) -> None:
-        self.end(lambda sink: sink.on_dropped("line.lost"))
-
-    # the line
     def put(self, what: Any) -> None:
         if self.open:
             self.sent.append(what)
@@ -80,10 +45,58 @@ class Wire:
     def clear(self) -> None:
         self.put(("clear", ""))
 
-    def close(self, code: int = 0, reason: str = "") -> Any:
-        """Both sides' verb: the far end awaits it."""
+    def hang_up(self, reason: str) -> None:
+        self.close(1000, reason)
+
+    def close(self, code: int, reason: str) -> None:
         self.open, self.sink = False, None
-        return asyncio.sleep(0) if not code else None
+
+    def on_peer_audio(self, audio: bytes) -> None:
+        if self.sink:
+            self.sink.on_audio(audio)
+
+    def on_peer_mark(self, name: str) -> None:
+        if self.sink:
+            self.sink.on_mark(name)
+
+    def on_peer_digit(self, digit: str) -> None:
+        if self.sink:
+            self.sink.on_digit(digit)
+
+    def on_peer_end(self) -> None:
+        self.end(lambda sink: sink.on_hangup("stop"))
+
+    def on_peer_lost(self) -> None:
+        self.end(lambda sink: sink.on_dropped("line.lost"))
+
+    def end(self, tell: Callable[[CallSink], None]) -> None:
+        sink, self.sink, self.open = self.sink, None, False
+        if sink:
+            tell(sink)
+
+
+class WireEnd:
+    """``FarEnd`` of a wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.speak, self.played, self.press = wire.on_peer_audio, wire.on_peer_mark, wire.on_peer_digit
+        self.hang_up, self.drop = wire.on_peer_end, wire.on_peer_lost
+
+    async def connect(self, switchboard: Switchboard) -> Line:
+        self.wire.begin(switchboard)
+        return self.wire
+
+    async def settle(self) -> None: ...
+
+    def received(self) -> list[Any]:
+        return self.wire.sent
+
+    async def close(self) -> None: ...
+
+
+def far_end(wire: type[Wire]) -> Callable[[], WireEnd]:
+    return lambda: WireEnd(wire())
 
 
 class WithoutMarks(Wire):
@@ -109,8 +122,7 @@ class BadId(Wire):
 
 
 class Never(Wire):
-    async def connect(self, switchboard: Switchboard) -> Line:
-        return self
+    def begin(self, switchboard: Switchboard) -> None: ...
 
 
 class SmallMessages(Wire):
@@ -129,10 +141,10 @@ class WrittenByHand(Wire):
 
 
 class ShortReasons(Wire):
-    def close(self, code: int = 0, reason: str = "") -> Any:
+    def close(self, code: int, reason: str) -> None:
         if len(reason.encode()) > 123:
             raise ValueError("a control frame holds at most 125 bytes")
-        return super().close(code, reason)
+        super().close(code, reason)
 
 
 class SpeaksOn(Wire):
@@ -145,9 +157,9 @@ class Raises(Wire):
 
     closed = False
 
-    def close(self, code: int = 0, reason: str = "") -> Any:
-        self.closed = self.closed or bool(code)
-        return super().close(code, reason)
+    def close(self, code: int, reason: str) -> None:
+        self.closed = True
+        super().close(code, reason)
 
     def put(self, what: Any) -> None:
         if self.closed:
@@ -165,68 +177,67 @@ class BreaksWithThePeer(Wire):
 class Turned(Wire):
     held: bytes = b""
 
-    def speak(self, audio: bytes) -> None:
+    def on_peer_audio(self, audio: bytes) -> None:
         if self.held:
-            super().speak(audio)
-            super().speak(self.held)
+            super().on_peer_audio(audio)
+            super().on_peer_audio(self.held)
         self.held = b"" if self.held else audio
 
 
 class LosesMarks(Wire):
-    def played(self, mark: str) -> None:
-        if '"' not in mark:
-            super().played(mark)
+    def on_peer_mark(self, name: str) -> None:
+        if '"' not in name:
+            super().on_peer_mark(name)
 
 
 class OddKeys(Wire):
-    def press(self, digit: str) -> None:
-        super().press({"*": "star"}.get(digit, digit))
+    def on_peer_digit(self, digit: str) -> None:
+        super().on_peer_digit({"*": "star"}.get(digit, digit))
 
 
 class HangupAndLoss(Wire):
-    def hang_up(self, reason: str = "") -> None:
+    def on_peer_end(self) -> None:
         sink = self.sink
-        super().hang_up(reason)
-        if sink and not reason:
+        super().on_peer_end()
+        if sink:
             sink.on_dropped("line.closed")
 
 
 class LossIsHangup(Wire):
-    def drop(self) -> None:
+    def on_peer_lost(self) -> None:
         self.end(lambda sink: sink.on_hangup("lost"))
 
 
 class LossWithoutCode(Wire):
-    def drop(self) -> None:
+    def on_peer_lost(self) -> None:
         self.end(lambda sink: sink.on_dropped(""))
 
 
 class TellsItsOwnEnd(Wire):
-    def close(self, code: int = 0, reason: str = "") -> Any:
+    def close(self, code: int, reason: str) -> None:
         self.open = False
-        return asyncio.sleep(0) if not code else None
 
 
 LINE: list[Broken] = [
-    ("says_what_it_is", Nameless, "name one transport"),
-    ("says_what_it_is", Wideband, "not the telephone's"),
-    ("says_what_it_is", Opus, "no codec 'opus'"),
-    ("says_what_it_is", BadId, "no call id"),
-    ("says_what_it_is", Never, "brought 0 calls"),
-    ("sends_audio_unchanged", SmallMessages, "bytes were sent"),
-    ("keeps_the_order", ClearsFirst, "the peer got"),
-    ("carries_any_mark_name", WrittenByHand, "came as"),
-    ("takes_any_reason", ShortReasons, "500 characters raises"),
-    ("is_harmless_after_close", SpeaksOn, "after its end the line sends"),
-    ("is_harmless_after_close", Raises, "after close the line raises"),
-    ("is_harmless_when_gone", BreaksWithThePeer, "a connection that is gone"),
-    ("brings_audio_in_order", Turned, "in another order"),
-    ("brings_marks_and_keys", LosesMarks, "two marks were played"),
-    ("brings_marks_and_keys", OddKeys, "star"),
-    ("tells_a_hangup_once", HangupAndLoss, r"\['hangup', 'dropped'\]"),
-    ("tells_a_lost_connection_once", LossIsHangup, r"\['hangup'\]"),
-    ("tells_a_lost_connection_once", LossWithoutCode, "without a code"),
-    ("tells_nothing_after_its_end", TellsItsOwnEnd, "the call is told"),
+    ("says_what_it_is", far_end(Nameless), "name one transport"),
+    ("says_what_it_is", far_end(Wideband), "not the telephone's"),
+    ("says_what_it_is", far_end(Opus), "no codec 'opus'"),
+    ("says_what_it_is", far_end(BadId), "no call id"),
+    ("says_what_it_is", far_end(Never), "brought 0 calls"),
+    ("sends_audio_unchanged", far_end(SmallMessages), "bytes were sent"),
+    ("keeps_the_order", far_end(ClearsFirst), "the peer got"),
+    ("carries_any_mark_name", far_end(WrittenByHand), "came as"),
+    ("takes_any_reason", far_end(ShortReasons), "500 characters raises"),
+    ("is_harmless_after_close", far_end(SpeaksOn), "after its end the line sends"),
+    ("is_harmless_after_close", far_end(Raises), "after close the line raises"),
+    ("is_harmless_when_gone", far_end(BreaksWithThePeer), "a connection that is gone"),
+    ("brings_audio_in_order", far_end(Turned), "in another order"),
+    ("brings_marks_and_keys", far_end(LosesMarks), "two marks were played"),
+    ("brings_marks_and_keys", far_end(OddKeys), "star"),
+    ("tells_a_hangup_once", far_end(HangupAndLoss), r"\['hangup', 'dropped'\]"),
+    ("tells_a_lost_connection_once", far_end(LossIsHangup), r"\['hangup'\]"),
+    ("tells_a_lost_connection_once", far_end(LossWithoutCode), "without a code"),
+    ("tells_nothing_after_its_end", far_end(TellsItsOwnEnd), "the call is told"),
 ]
 
 
@@ -305,17 +316,26 @@ class HearsAlways(Loudness):
         return 0.9
 
 
-class PerPush(Loudness):
-    """Takes each push for itself; pieces of windows are filled with silence."""
+class CountsPushes(Loudness):
+    """The more pushes it took to bring a window, the surer it is."""
+
+    class member(Member):  # noqa: N801 - takes the attribute's place
+        pushes = 0
+
+        def push(self, audio: bytes) -> None:
+            self.pushes += 1
+            super().push(audio)
+
+    def probability(self, member: Any, window: bytes) -> float:
+        return float(min(1.0, member.pushes / 500))
+
+
+class WholeSamples(Loudness):
+    """Throws away what is left of a push after its last whole sample."""
 
     class member(Member):  # noqa: N801 - takes the attribute's place
         def push(self, audio: bytes) -> None:
-            size = self.owner.window(self.codec)
-            for at in range(0, len(self.buffer + audio) - size + 1, size):
-                asyncio.get_running_loop().call_soon(
-                    self.owner.tell, self, bytes(at % 7) + audio[:16].ljust(size, b"\0")
-                )
-            self.buffer = bytearray((self.buffer + audio)[(len(self.buffer + audio) // size) * size :])
+            super().push(audio[: len(audio) // 2 * 2])
 
 
 class MixesCalls(Loudness):
@@ -377,7 +397,8 @@ VAD: list[Broken] = [
     ("tells_probabilities", Loud, "no probability"),
     ("tells_speech_from_silence", HearsNothing, "0 are over 0.5"),
     ("tells_speech_from_silence", HearsAlways, "silence ends at 0.90"),
-    ("takes_audio_in_any_pieces", PerPush, "in other pieces"),
+    ("takes_audio_in_any_pieces", CountsPushes, "in other pieces"),
+    ("takes_audio_in_any_pieces", WholeSamples, "windows are complete"),
     ("keeps_calls_apart", MixesCalls, "when others speak"),
     ("tells_on_the_loop", FromAThread, "another thread"),
     ("pushes_without_delay", ComputesInPush, "blocks the loop"),

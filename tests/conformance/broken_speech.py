@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from antiphon.providers.faults import hang
 from antiphon.providers.stt.fake import FakeTranscriber, FakeTranscriberSettings, FakeTranscriberStream
 from antiphon.providers.tts.fake import FakeSynthesizer, FakeSynthesizerSettings
 from antiphon.runtime.ports import Heard, Sound, WordMark
@@ -254,8 +255,8 @@ class WantsWords(Voice):
 
 class HangsOnSigns(Voice):
     async def synthesize(self, text: str, **asked: Any) -> Any:
-        while not any(map(str.isalnum, text)):
-            await asyncio.sleep(1)
+        if not any(map(str.isalnum, text)):
+            await hang()
         async for sound in super().synthesize(text, **asked):
             yield sound
 

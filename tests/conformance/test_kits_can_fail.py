@@ -2,11 +2,12 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from broken_answers import INTENT, LLM, RETRIEVAL, SOUND
-from broken_lines import LINE, VAD, Loudness, Wire, WithoutMarks
+from broken_lines import LINE, VAD, Loudness, Opus, Wire, WithoutMarks, far_end
 from broken_speech import STT, TTS, Broken, Voice, transcriber
 from virtual_loop import run as run_virtually
 
@@ -39,8 +40,8 @@ def only(port: str, check: str) -> Kit[Any]:
         ("stt", transcriber()),
         ("tts", Voice),
         *SOUND.items(),
-        ("line", Wire),
-        ("line", WithoutMarks),
+        ("line", far_end(Wire)),
+        ("line", far_end(WithoutMarks)),
         ("vad", Loudness),
     ],
 )
@@ -99,10 +100,8 @@ async def spins(subject: Subject[Any]) -> None:
 
     async def deaf() -> None:
         for _ in range(2):
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3)
-            except asyncio.CancelledError:
-                pass
 
     await soon(deaf(), "a deaf step")
 
@@ -133,7 +132,7 @@ def test_a_report_names_the_check_the_finding_and_the_obligation() -> None:
 def test_a_failed_check_is_an_assertion_for_those_who_call_it_themselves() -> None:
     check = only("line", "says_what_it_is").checks[0]
     with pytest.raises(AssertionError, match="no codec") as found:
-        asyncio.run(check(Subject(next(make for name, make, says in LINE if "opus" in says))))
+        asyncio.run(check(Subject(far_end(Opus))))
     assert type(found.value) is ConformanceError
 
 

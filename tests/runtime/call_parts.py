@@ -220,7 +220,7 @@ class House:
 
     async def open(self, *, max_sessions: int = 10, policy: Policy = POLICY, responder: object = None) -> Host:
         loop = asyncio.get_running_loop()
-        self.writer = JournalWriter(self.journal, on_stale=lambda session: self.host.lost(session))
+        self.writer = JournalWriter(self.journal, on_stale=self._lost)
         await self.writer.start()
         self.wheel = PacingWheel(loop)
         self.host = Host(
@@ -244,6 +244,9 @@ class House:
         )
         self.host.observe(self._observe)
         return self.host
+
+    def _lost(self, session: str) -> None:
+        self.host.lost(session)
 
     def _ear(self, line: Line, language: str, first: int, post: Callable[[ev.AnyEvent], None]) -> TestEar:
         ear = TestEar(first, post)

@@ -129,7 +129,7 @@ class Scene:
                 self._question()
             case cmd.PausePlayout():
                 self._paused_at = self._at
-                self._note("-- a sound of the caller: playback is paused until it is clear what it was")
+                self._note("-- the caller makes a sound: playback is paused")
             case cmd.ResumePlayout(turn=turn):
                 self._resumed(turn)
             case cmd.HangUp():
@@ -258,7 +258,7 @@ class Scene:
         if self.floor in (Floor.SPEAKING, Floor.INTERRUPT) and self._voice is not None:
             spoken = self._spoken(now_ms)
             if self.floor is Floor.INTERRUPT:
-                return "caller", Text(f"{clean(self._partial)} ... ") + Text("paused: ", style="red") + spoken
+                return "caller", Text.assemble(f"{clean(self._partial)} ... ", ("paused: ", "red"), spoken)
             return "agent", spoken
         if self.floor is Floor.THINKING:
             return "agent", Text("is about to answer ...", style="dim")
@@ -276,7 +276,7 @@ class Scene:
         # The place that is being spoken stays in sight on a narrow line.
         room = max(20, self._console.width - _PREFIX_CELLS - 2)
         first = max(0, min(heard - room // 2, len(text) - room))
-        return Text(text[first:heard], style="bold") + Text(text[heard:], style="dim")
+        return Text.assemble((text[first:heard], "bold"), (text[heard:], "dim"))
 
 
 def heard_of(turn: TurnView) -> str:

@@ -83,8 +83,9 @@ class LiveView:
             self._followed, self._free = "", True
 
     def print(self, what: RenderableType) -> None:
-        """Prints after what was noted before."""
-        self._put(lambda: self._console.print(what))
+        """Prints after what was noted before. A string is printed as it is: a long URL is not broken."""
+        plain = isinstance(what, str)
+        self._put(lambda: self._console.print(what, soft_wrap=plain, markup=False, highlight=False))
 
     def waiting(self, text: str) -> None:
         """What the line that moves says while no call goes on."""

@@ -199,9 +199,9 @@ def _figures(verdict: Verdict) -> list[RenderableType]:
     own = "-" if verdict.own_ms is None else f"{verdict.own_ms} ms"
     lines: list[RenderableType] = [
         Text(f"{verdict.met} of {total} turns answered as expected ({share})", style="bold"),
-        Text(f"end of speech to first sound, median: {phone} at the phone, {journal} by the journal")
+        Text(f"end of speech to first sound, median: {phone} at the phone, {journal} in the journal")
         + _target(verdict.phone_ms, FIRST_AUDIO_MS),
-        Text(f"of which Antiphon itself adds (waits and providers taken out), median: {own}")
+        Text(f"of which Antiphon itself adds, waits and providers taken out: {own}")
         + _target(verdict.own_ms, OWN_SHARE_MS),
     ]
     if verdict.late_ticks > 2:
@@ -211,7 +211,7 @@ def _figures(verdict: Verdict) -> list[RenderableType]:
 
 def _target(value: float | None, below: int) -> Text:
     good = value is not None and value < below
-    return Text(f"  target < {below} ms: ") + Text("ok" if good else "not ok", style="green" if good else "bold red")
+    return Text(f", target < {below} ms: ") + Text("ok" if good else "not ok", style="green" if good else "bold red")
 
 
 def _failures(failures: Sequence[str]) -> list[RenderableType]:

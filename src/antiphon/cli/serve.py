@@ -126,7 +126,7 @@ class _Serving:
         await _try_journal(self._settings)
         starting: set[str] = set()
         async with contextlib.AsyncExitStack() as stack:
-            impatient = loop.call_later(PATIENCE_S, _say_what_is_awaited, starting)
+            impatient = asyncio.ensure_future(_say_what_is_awaited(starting))
             stack.callback(impatient.cancel)
             from antiphon.assembly import assembled
 
@@ -249,10 +249,14 @@ async def _try_journal(settings: Settings) -> None:
         await journal.close()
 
 
-def _say_what_is_awaited(starting: set[str]) -> None:
-    parts = [name for part, name in _PARTS.items() if part in starting]
-    parts += sorted(starting - set(_PARTS) - {"journal", "extractive"})
-    print(f"starting {', '.join(parts) or 'the server'} ...", file=sys.stderr, flush=True)
+async def _say_what_is_awaited(starting: set[str]) -> None:
+    await asyncio.sleep(PATIENCE_S)
+    parts: list[str] = []
+    while not parts:  # a slow machine is still reading files
+        parts = [name for part, name in _PARTS.items() if part in starting]
+        parts += sorted(starting - set(_PARTS) - {"journal", "extractive"})
+        await asyncio.sleep(PATIENCE_S / 10)
+    print(f"starting {', '.join(parts)} ...", file=sys.stderr, flush=True)
 
 
 def _what_now(url: str, journal: str) -> list[str]:

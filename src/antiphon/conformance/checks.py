@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import textwrap
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -144,12 +145,13 @@ def obligation_of(check: Callable[..., object]) -> str:
 
 
 def report(results: list[Result]) -> str:
-    """One line for each check, and under a failed one what is wrong and what it is good for."""
+    """A line for each check, and under a failed one what is wrong and what it is good for."""
     lines = []
     for result in results:
         lines.append(f"{'ok  ' if result.passed else 'FAIL'} {result.port}.{result.check} ({result.seconds:.2f} s)")
         if not result.passed:
-            lines += [f"     {result.error}", f"     {result.obligation}"]
+            lines.append(f"     {result.error}")
+            lines += textwrap.wrap(result.obligation, 120, initial_indent="     ", subsequent_indent="     ")
     return "\n".join(lines)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from antiphon.conformance.checks import (
     GRACE_S,
     LIMIT_S,
-    SOON_S,
     ConformanceError,
     Kit,
     Subject,
@@ -236,10 +235,10 @@ async def is_silent_after_close(subject: Subject[VoiceActivity]) -> None:
         known = len(windows.told)
         try:
             member.push(audio)
+            await asyncio.sleep(4 * GRACE_S)
             member.leave()
         except Exception as error:
             raise ConformanceError(f"a member of a closed detector raises {error!r}") from error
-        await asyncio.sleep(min(4 * GRACE_S, SOON_S))
         require(len(windows.told) == known, "windows are told after close")
 
 

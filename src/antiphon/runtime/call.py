@@ -301,14 +301,19 @@ class Call:
             return  # another process holds this session and carries its commands out
         match command:
             case cmd.HangUp(reason=reason):
-                self.end_reason = reason
-                self.line.hang_up(reason)
+                self._hang_up(reason, reason)
             case cmd.TransferCall(target=target):
-                self.end_reason = "transferred"
                 log.info("the call is handed to %s", target, extra={"call": self.id})
-                self.line.hang_up(f"transfer:{target}")
+                self._hang_up("transferred", f"transfer:{target}")
             case _ if self._executor is not None:
                 self._executor.run(command, error)
+
+    def _hang_up(self, end_reason: str, reason: str) -> None:
+        """Ends the line, which tells nothing more after that; so its end is a fact as of now."""
+        self.end_reason = end_reason
+        self.line.hang_up(reason)
+        if self.driver is not None:
+            self.driver.post(LineDropped("line.hung_up"))
 
     def _end(self, reason: str) -> None:
         """Releases everything; the entry that says so is the journal's last."""

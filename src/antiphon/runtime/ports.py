@@ -196,7 +196,10 @@ class Line(Protocol):
         """Discard what was sent and not yet played."""
 
     def hang_up(self, reason: str) -> None:
-        """End the call itself, not only the connection, where the transport can."""
+        """End the call itself, not only the connection, where the transport can.
+
+        Nothing is told to the call after it, as after ``close``.
+        """
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection (WebSocket close codes)."""

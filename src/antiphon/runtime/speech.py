@@ -133,13 +133,13 @@ class Mouth:
         self._wheel.join(self)
 
     def speak(self, turn: int, attempt: int, text: str, language: str) -> None:
-        """Queues a segment of the live attempt."""
-        if turn == self._turn:
+        """Queues a segment of the present attempt. An older one may speak on for a moment: some do not notice their end."""
+        if turn == self._turn and attempt == self._present:
             self._queue(_Item(attempt, text[:MAX_TEXT], language))
 
     def complete(self, end: ReplyGenerated) -> None:
         """Nothing more comes in this attempt; reported once all of it is in playout."""
-        if end.turn == self._turn:
+        if end.turn == self._turn and end.attempt == self._present:
             self._queue(_Item(end.attempt, "", "", end))
 
     def abandon(self, turn: int) -> None:

@@ -76,6 +76,10 @@ class Voice:
         self._loop = loop
         self.ear: SimEar | None = None
         self.talking_since: float | None = None
+        self.weighty_until = 0.0
+        """When words of weight were in the air last."""
+        self.said: list[tuple[float, str]] = []
+        """Words of weight that an ear heard, and when."""
         self._said = 0
 
     async def say(self, words: int, *, backchannel: bool = False, pause_ms: int = 0) -> None:
@@ -88,6 +92,8 @@ class Voice:
             await asyncio.sleep(pause_ms / 1000)
             await self._burst(max(1, words - first), backchannel)
         self.talking_since = None
+        if not backchannel:
+            self.weighty_until = self._loop.time()
 
     async def _burst(self, words: int, backchannel: bool) -> None:
         ear, began = self.ear, self._loop.time()
@@ -99,6 +105,8 @@ class Voice:
             await asyncio.sleep(CALLER_WORD_S)
             self._said += 1
             ear.hear("mm-hm" if backchannel else f"q{self._said}")
+            if not backchannel and not ear.closed:
+                self.said.append((self._loop.time(), f"q{self._said}"))
         self._close_later(ear, began, opens)
 
     async def cough(self, seconds: float) -> None:

@@ -21,24 +21,17 @@ _WORD = re.compile(r"a(\d+)x(\d+)w(\d+)")
 _WHOLE = RATE * WORD_MS // 1000
 FIRST_SOUND_S = POLICY.filler_ms / 1000 + 0.35
 """A turn's first sound: the filler's deadline, the way to the far end, one turn of the wheel."""
+LATEST_S = 12.0
+"""By then a word that was said is part of a question, whatever the caller goes on saying."""
 LONGEST_SILENCE_S = 2.2
 """Two waits for a filler in a row (one that is found to be of no use, one after the next attempt), and a little."""
 
 
 def violations(record: Record) -> list[str]:
+    """Every broken rule of one call, each said once."""
     found = []
-    for check in (
-        one_reply_at_a_time,
-        never_hangs_up_on_a_talker,
-        every_turn_is_heard,
-        no_long_silence,
-        nothing_stale_is_spoken,
-        history_is_what_was_heard,
-        effects_run_once,
-        always_closes,
-        replays_the_same,
-    ):
-        found += [f"{check.__name__}: {what}" for what in check(record)]
+    for check in CHECKS:
+        found += [f"{check.__name__}: {what}" for what in dict.fromkeys(check(record))]
     return found
 
 
@@ -61,6 +54,45 @@ def never_hangs_up_on_a_talker(record: Record) -> list[str]:
     return [f"hung up ({reason}) on a talking caller" for reason in record.hung_up_on]
 
 
+def silence_first(record: Record) -> list[str]:
+    """From a pause until something is let through again, nothing is heard."""
+    bad = []
+    lets_through = (cmd.ResumePlayout, cmd.StartReply, cmd.Say)
+    decisions = record.decisions
+    for index, decision in enumerate(decisions):
+        if not any(isinstance(command, cmd.PausePlayout) for command in decision.commands):
+            continue
+        reached = decision.at + record.plan.latency_ms / 1000 + 0.001
+        rest = decisions[index + 1 :]
+        until = next((d.at for d in rest if any(isinstance(c, lets_through) for c in d.commands)), 1e9)
+        if any(reached <= start < until for line in record.lines for start, _, _ in line.played):
+            bad.append(f"something was heard after the pause at {decision.at:.3f}")
+    return bad
+
+
+def noises_are_no_words(record: Record) -> list[str]:
+    """Coughs and backchannels never take the floor."""
+    return [f"the floor was given up at {at:.3f}, long after anybody had spoken" for at in record.taken_for_words]
+
+
+def no_word_of_the_caller_is_lost(record: Record) -> list[str]:
+    """What was said to a transcriber that works, on a line that holds, reaches the agent within some seconds."""
+    plan = record.plan
+    disturbed = {"digits", "drop", "second_line", "crash"}
+    if any(plan.stt) or disturbed & {act.kind for act in plan.acts} or not record.decisions:
+        return []
+    asked = {
+        word for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify) for word in c.text.split()
+    }
+    ends = (cmd.HangUp, cmd.CloseSession)
+    end = next((d.at for d in record.decisions if any(isinstance(c, ends) for c in d.commands)), 1e9)
+    return [
+        f"{word}, said at {at:.3f}, never reached the agent"
+        for at, word in record.said
+        if at < end - LATEST_S and word not in asked
+    ]
+
+
 def every_turn_is_heard(record: Record) -> list[str]:
     """From a turn's confirmation to its first sound, unless the caller speaks again or the line ends."""
     bad = []
@@ -75,6 +107,8 @@ def every_turn_is_heard(record: Record) -> list[str]:
         rest = record.decisions[index + 1 :]
         if any(isinstance(later.entry.event, ends) and later.at <= limit for later in rest):
             continue
+        if any(decision.at <= at <= limit for at in record.crashed_at):
+            continue
         bad.append(f"nothing was heard within {FIRST_SOUND_S:.2f} s of the turn confirmed at {decision.at:.3f}")
     return bad
 
@@ -85,11 +119,13 @@ def no_long_silence(record: Record) -> list[str]:
     sounds = sorted((start, end) for line in record.lines for start, end, _ in line.played)
     since, floor_was = 0.0, ""
     for decision in record.decisions:
-        if floor_was == "THINKING" and decision.at - since > LONGEST_SILENCE_S:
+        died = any(since <= at <= decision.at for at in record.crashed_at)
+        if floor_was == "THINKING" and decision.at - since > LONGEST_SILENCE_S and not died:
             heard = [end for start, end in sounds if start <= decision.at and end >= since]
             quiet = decision.at - max([since, *heard])
             if quiet > LONGEST_SILENCE_S:
                 bad.append(f"{quiet:.1f} s of dead line until {decision.at:.3f}")
+                since = decision.at  # one silence, said once
         if decision.floor != floor_was:
             since, floor_was = decision.at, decision.floor
     return bad
@@ -113,10 +149,21 @@ def nothing_stale_is_spoken(record: Record) -> list[str]:
     return bad
 
 
+def nothing_is_said_twice(record: Record) -> list[str]:
+    """A pause or a new voice may repeat the word that it cut, never a whole one."""
+    if record.crashed_at:
+        return []  # a turn whose entries were lost is answered again
+    heard = Counter[str]()
+    for line in record.lines:
+        for word, samples in read_back(b"".join(audio for _, _, audio in line.played)):
+            heard[word] += samples >= _WHOLE - 8
+    return [f"{word} was heard {count} times" for word, count in heard.items() if count > 1 and _WORD.fullmatch(word)]
+
+
 def history_is_what_was_heard(record: Record) -> list[str]:
     """Word for word; where a reply was cut off, a word that was cut may count or not."""
     session = _folded(record)
-    if session is None:
+    if session is None or record.crashed_at:
         return []
     told = [word for m in session.state.history if m.role == "assistant" for word in m.content.split()]
     told = [word.strip(".") for word in told]
@@ -142,7 +189,12 @@ def history_is_what_was_heard(record: Record) -> list[str]:
 
 
 def effects_run_once(record: Record) -> list[str]:
-    bad = [f"{key} ran {count} times" for key, count in Counter(record.effects_run).items() if count > 1]
+    # A read that a crash broke off is done again; a write never is.
+    bad = [
+        f"{key} ran {count} times"
+        for key, count in Counter(record.effects_run).items()
+        if count > 1 + ("look_up" in key) * len(record.crashed_at)
+    ]
     confirmed = {c.turn for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify)}
     for decision in record.decisions:
         event = decision.entry.event
@@ -155,6 +207,8 @@ def always_closes(record: Record) -> list[str]:
     bad = []
     if not record.closed:
         bad.append("the call was still open at the end")
+    if record.open_ears:
+        bad.append(f"{record.open_ears} ears were left open")
     if record.leaked:
         bad.append(f"left running: {record.leaked}")
     if not record.decisions or not isinstance(record.decisions[-1].entry.event, ev.SessionClosed):
@@ -174,6 +228,23 @@ def replays_the_same(record: Record) -> list[str]:
     if record.snapshot and again.snapshot() != record.snapshot:
         bad.append("the folded state differs from the live one")
     return bad
+
+
+CHECKS = (
+    one_reply_at_a_time,
+    never_hangs_up_on_a_talker,
+    silence_first,
+    noises_are_no_words,
+    no_word_of_the_caller_is_lost,
+    every_turn_is_heard,
+    no_long_silence,
+    nothing_stale_is_spoken,
+    nothing_is_said_twice,
+    history_is_what_was_heard,
+    effects_run_once,
+    always_closes,
+    replays_the_same,
+)
 
 
 def _folded(record: Record) -> Session | None:

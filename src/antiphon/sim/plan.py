@@ -16,7 +16,8 @@ class Act(msgspec.Struct, frozen=True):
     ``kind``: ask (waits for quiet, says ``words`` words), split (the same with a pause of ``after_ms``
     in the middle), interrupt (speaks ``after_ms`` into the agent's speech), cough and backchannel (the
     same, without words of weight), digits, silence (for ``after_ms``), drop (the connection breaks and
-    comes back ``after_ms`` later, never if negative), second_line, hang_up.
+    comes back ``after_ms`` later, never if negative), second_line, crash (the process dies, the caller
+    comes back to another one after ``after_ms``), hang_up.
     """
 
     kind: str
@@ -41,8 +42,11 @@ class Plan(msgspec.Struct, frozen=True):
 
 STT = ("slow", "hang", "fail", "blank", "twice", "no_partials")
 UNDERSTANDING = ("slow", "hang", "fail", "twice")
-LLM = ("slow", "hang", "fail", "cut", "empty", "hang_middle", "raise", "effect", "effect", "effect_slow", "goodbye")
-TTS = ("slow", "hang", "fail", "cut", "empty", "hang_middle")
+LLM = (
+    *("slow", "hang", "fail", "cut", "empty", "hang_middle", "raise", "stubborn"),
+    *("effect", "effect", "effect_slow", "goodbye"),
+)
+TTS = ("slow", "hang", "fail", "cut", "empty", "hang_middle", "raise", "stubborn")
 JOURNAL = ("slow", "fail")
 
 
@@ -71,13 +75,14 @@ def _act(random: Random, faults: bool) -> Act:
         ["ask"] * 8 + ["split"] * 3 + ["interrupt"] * 5 + ["cough"] * 3 + ["backchannel"] * 3 + ["digits", "silence"]
     )
     if faults:
-        kinds += ["drop", "drop", "second_line"]
+        kinds += ["drop", "drop", "second_line", "crash"]
     kind = random.choice(kinds)
     after = {
         "ask": random.randint(0, 2500),
         "split": random.choice((100, 250, 400, 600, 900, 1400)),
         "silence": random.choice((3000, 12_000, 40_000)),
         "drop": random.choice((-1, 200, 1500, 8000)),
+        "crash": random.choice((20, 500, 4000)),
         "digits": random.randint(100, 1500),
     }.get(kind, random.choice((0, 50, 150, 300, 700, 1500, 3000)))
     return Act(kind, random.randint(1, 6), after)

@@ -1,4 +1,7 @@
-"""Simulated providers: quick or slow, hanging, failing, breaking off, answering late or twice, as planned."""
+"""Simulated providers: quick or slow, hanging, failing, breaking off, answering late or twice, as planned.
+
+A ``stubborn`` one does not notice that it was cancelled: what it still says comes too late.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,21 @@ class Faults:
         return self._planned[self._asked - 1] if self._asked <= len(self._planned) else ""
 
 
+async def nap(seconds: float, fault: str = "") -> None:
+    """Sleeps; with the fault ``stubborn`` it swallows being cancelled, as libraries do that catch too much."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        if fault != "stubborn":
+            raise
+
+
 class _Provider:
     def __init__(self, name: str, planned: tuple[str, ...] = ()) -> None:
         self.name = name
         self.faults = Faults(planned)
+        self.twice = False
+        """The answer that was given last is to be told twice."""
 
     async def start(self) -> None:
         """Nothing to start."""
@@ -43,6 +57,8 @@ class _Provider:
             await asyncio.sleep(2.5)
         elif fault == "hang":
             await asyncio.sleep(NEVER_S)
+        elif fault == "raise":
+            raise RuntimeError("planned")
         elif fault == "fail":
             await asyncio.sleep(0.05)
             raise ProviderError("planned", provider=self.name, stage=stage, code=f"{stage}.planned")
@@ -50,15 +66,19 @@ class _Provider:
 
 class SimClassifier(_Provider):
     async def classify(self, text: str, *, language: str, history: Sequence[Message]) -> Intent:
-        await self.suffer(self.faults.next(), "intent")
+        fault = self.faults.next()
+        await self.suffer(fault, "intent")
         await asyncio.sleep(0.02)
+        self.twice = fault == "twice"
         return Intent("question", 0.9)
 
 
 class SimRetriever(_Provider):
     async def retrieve(self, text: str, *, language: str, history: Sequence[Message]) -> tuple[Passage, ...]:
-        await self.suffer(self.faults.next(), "retrieval")
+        fault = self.faults.next()
+        await self.suffer(fault, "retrieval")
         await asyncio.sleep(0.06)
+        self.twice = fault == "twice"
         return (Passage("p1", "text", "source", 0.9),)
 
 
@@ -68,8 +88,6 @@ class SimResponder(_Provider):
     async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
         fault = self.faults.next()
         await self.suffer(fault, "llm")
-        if fault == "raise":
-            raise RuntimeError("planned")
         await asyncio.sleep(0.15)
         if fault.startswith("effect"):
             await self._act_safely(request, act)
@@ -80,7 +98,7 @@ class SimResponder(_Provider):
                     raise ProviderError("planned", provider=self.name, stage="llm", code="llm.planned")
                 if fault == "hang_middle" and number == 7:
                     await asyncio.sleep(NEVER_S)
-                await asyncio.sleep(0.015)
+                await nap(0.2 if fault == "stubborn" else 0.015, fault)
                 yield TextDelta(word + (". " if number % 4 == 3 else " "))
         yield ReplyEnd(ends_call=fault == "goodbye")
 
@@ -101,8 +119,8 @@ class SimSynthesizer(_Provider):
         await asyncio.sleep(0.05)
         at = 0
         for number, word in enumerate(text.split() if fault != "empty" else ()):
-            if fault == "slow":
-                await asyncio.sleep(0.35)
+            if fault in ("slow", "stubborn"):
+                await nap(0.35, fault)
             if fault in ("cut", "hang_middle") and number == 2:
                 if fault == "hang_middle":
                     await asyncio.sleep(NEVER_S)

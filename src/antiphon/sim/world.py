@@ -8,8 +8,17 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from antiphon.errors import AntiphonError, StoreError
-from antiphon.kernel.commands import AnyCommand
-from antiphon.kernel.events import AnyEvent, Entry, SessionClosed
+from antiphon.kernel.commands import AnyCommand, CancelReply, HangUp
+from antiphon.kernel.events import (
+    AnyEvent,
+    DeadlineReached,
+    Entry,
+    IntentReady,
+    PassagesReady,
+    SessionClosed,
+    TranscriptFinal,
+    TranscriptPartial,
+)
 from antiphon.kernel.policy import Policy
 from antiphon.languages import SPOKEN_BY_TURNS
 from antiphon.runtime.host import Host
@@ -29,6 +38,12 @@ POLICY = Policy(backchannels={"en-IN": ("mm-hm",)}, unfinished={"en-IN": ("and",
 PATIENCE_S = 12.0
 TURN_GAP_S = 0.7
 LONGEST_CALL_S = 1800.0
+NOTICED_S = 0.15
+"""By then a voice has opened the gate."""
+LATEST_WORDS_S = 3.5
+"""Words that a slow transcriber finds later than this after they were said were not said."""
+STUBBORN_S = 6.0
+"""By then a provider that does not notice being cancelled has said all it had to say."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -51,7 +66,13 @@ class Record(msgspec.Struct):
     snapshot: bytes = b""
     effects_run: list[str] = []
     hung_up_on: list[str] = []
-    """Hang-ups while the caller was saying something, by reason."""
+    """Hang-ups decided while the caller was saying something, by reason."""
+    taken_for_words: list[float] = []
+    """When the agent gave up the floor although nobody had said anything for a while."""
+    said: list[tuple[float, str]] = []
+    """What the caller said, word by word, and when."""
+    crashed_at: list[float] = []
+    open_ears: int = 0
     closed: bool = False
     leaked: list[str] = []
 
@@ -62,6 +83,11 @@ class SimJournal(MemoryJournal):
     def __init__(self, planned: tuple[str, ...]) -> None:
         super().__init__()
         self._faults = Faults(planned)
+
+    def kept(self, session: str) -> list[Entry]:
+        """What would be read after a crash."""
+        found = self._sessions.get(session)
+        return [] if found is None else list(found.entries)
 
     async def append(self, batches: Sequence[Batch]) -> list[Exception | None]:
         fault = self._faults.next()
@@ -79,40 +105,50 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.record = Record(plan=plan, decisions=[], lines=[])
         self.voice = Voice(self.loop)
+        self.ears: list[SimEar] = []
+        self.decided_to_hang_up = 0.0
         self.stt = Faults(plan.stt)
         self.over = asyncio.Event()
         self.journal = SimJournal(plan.journal)
         self.writer = JournalWriter(self.journal)
         self.wheel = PacingWheel(self.loop, tick_s=0.05, slots=1)
+        self.main = asyncio.current_task()
+        self.classifier: SimClassifier
+        self.retriever: SimRetriever
         self.host: Host
 
     async def play(self) -> Record:
-        await self.writer.start()
-        host = self.host = Host(await self._services())
-        host.observe(self._observe)
-        self._connect(host)
-        script = asyncio.ensure_future(self._script(host))
+        await self._begin_process()
+        self._connect()
+        script = asyncio.ensure_future(self._script())
         try:
             async with asyncio.timeout(LONGEST_CALL_S):
                 await self.over.wait()
         except TimeoutError:
             pass
-        call = host.get(CALL)
-        self.record.closed = call is None
+        self.record.closed = self.host.get(CALL) is None
         script.cancel()
         await asyncio.gather(script, return_exceptions=True)
-        await host.drain(0)
-        await asyncio.sleep(1.0)
+        await self.host.drain(0)
+        await asyncio.sleep(STUBBORN_S)
         await self.writer.close()
         self.wheel.close()
         self.record.entries = await self.journal.read(CALL)
-        me = asyncio.current_task()
-        self.record.leaked = [str(task.get_coro()) for task in asyncio.all_tasks() if task is not me]
+        self.record.said = self.voice.said
+        self.record.open_ears = sum(not ear.closed for ear in self.ears)
+        self.record.leaked = [str(task.get_coro()) for task in asyncio.all_tasks() if task is not self.main]
         return self.record
+
+    async def _begin_process(self) -> None:
+        await self.writer.start()
+        self.host = Host(await self._services())
+        self.host.observe(self._observe)
 
     async def _services(self) -> Services:
         plan = self.plan
         voice = SimSynthesizer("sim-voice")
+        self.classifier = SimClassifier("sim-intent", plan.intent)
+        self.retriever = SimRetriever("sim-retrieval", plan.retrieval)
         phrases = PhraseBook(lambda language, kind: (f"p{kind}0 p{kind}1 p{kind}2",))
         await phrases.prepare((voice,), ("en-IN",), SPOKEN_BY_TURNS)
         return Services(
@@ -121,8 +157,8 @@ class World:
                 responders=(SimResponder("sim-llm", plan.llm),),
                 degraded=SimResponder("sim-degraded"),
                 synthesizers=(SimSynthesizer("sim-tts", plan.tts),),
-                classifier=SimClassifier("sim-intent", plan.intent),
-                retriever=SimRetriever("sim-retrieval", plan.retrieval),
+                classifier=self.classifier,
+                retriever=self.retriever,
             ),
             phrases=phrases,
             wheel=self.wheel,
@@ -138,6 +174,7 @@ class World:
     def _ear(self, line: Line, language: str, first: int, post: Callable[[AnyEvent], None]) -> SimEar:
         ear = SimEar(self.loop, first, post, self.stt)
         self.voice.new_ear(ear)
+        self.ears.append(ear)
         return ear
 
     async def _effect(self, arguments: str, key: str) -> str:
@@ -145,12 +182,12 @@ class World:
         await asyncio.sleep(0.1)
         return "done"
 
-    def _connect(self, host: Host) -> None:
+    def _connect(self) -> None:
         if self.record.snapshot:
             return  # the call is over: nobody comes back to it
         line = FarEnd(self.loop, self.plan.latency_ms / 1000, self._hung_up)
         try:
-            line.sink = host.connect(CallStart(CALL, "sim", "en-IN"), line)
+            line.sink = self.host.connect(CallStart(CALL, "sim", "en-IN"), line)
         except AntiphonError:
             self.over.set()  # the call was just ending: the carrier is told so, and ends it
             return
@@ -159,7 +196,7 @@ class World:
     def _hung_up(self, reason: str) -> None:
         """The agent ends the call: the carrier confirms a moment later."""
         since = self.voice.talking_since
-        if since is not None and self.loop.time() - since > 0.4:
+        if since is not None and since < self.decided_to_hang_up - NOTICED_S:
             self.record.hung_up_on.append(reason)
         sink = self.record.lines[-1].sink
         if sink is not None:
@@ -170,20 +207,35 @@ class World:
         driver = call.driver if call is not None else None
         floor = str(driver.session.floor) if driver is not None else ""
         self.record.decisions.append(Decision(self.loop.time(), entry, commands, floor))
+        self._judge(entry.event, commands, floor)
+        asked = {IntentReady: self.classifier, PassagesReady: self.retriever}.get(type(entry.event))
+        if asked is not None and asked.twice and call is not None:
+            asked.twice = False
+            self.loop.call_later(0.3, call.post, entry.event)
         if isinstance(entry.event, SessionClosed):
             if driver is not None:
                 self.record.snapshot = driver.session.snapshot()
             self.loop.call_later(1.0, self.over.set)
 
+    def _judge(self, event: AnyEvent, commands: tuple[AnyCommand, ...], floor: str) -> None:
+        """What can only be seen while it happens."""
+        now, voice = self.loop.time(), self.voice
+        if any(isinstance(command, HangUp) for command in commands):
+            self.decided_to_hang_up = now
+        by_ear = isinstance(event, (TranscriptPartial, TranscriptFinal)) or event == DeadlineReached("interrupt")
+        cancels = floor == "LISTENING" and any(isinstance(command, CancelReply) for command in commands)
+        if by_ear and cancels and voice.talking_since is None and now - voice.weighty_until > LATEST_WORDS_S:
+            self.record.taken_for_words.append(now)
+
     # -- what the caller does ---------------------------------------------------------------------
 
-    async def _script(self, host: Host) -> None:
+    async def _script(self) -> None:
         for act in self.plan.acts:
-            await self._do(act, host)
+            await self._do(act)
             if self.over.is_set():
                 return
 
-    async def _do(self, act: Act, host: Host) -> None:
+    async def _do(self, act: Act) -> None:
         after = act.after_ms / 1000
         match act.kind:
             case "ask":
@@ -210,7 +262,9 @@ class World:
             case "silence":
                 await asyncio.sleep(after)
             case "drop" | "second_line":
-                await self._change_line(act, after, host)
+                await self._change_line(act, after)
+            case "crash":
+                await self._crash(after)
             case "hang_up":
                 await asyncio.sleep(after)
                 sink = self.record.lines[-1].sink
@@ -226,7 +280,7 @@ class World:
                 sink.on_digit(str(digit))
             await asyncio.sleep(between)
 
-    async def _change_line(self, act: Act, after: float, host: Host) -> None:
+    async def _change_line(self, act: Act, after: float) -> None:
         line = self.record.lines[-1]
         if act.kind == "drop" and line.sink is not None:
             line.break_off()
@@ -236,13 +290,36 @@ class World:
                 return
             await asyncio.sleep(after)
         if not self.over.is_set():
-            self._connect(host)
+            self._connect()
+
+    async def _crash(self, after: float) -> None:
+        """The process dies: no goodbye, no flush. What the journal holds is all that the next one knows."""
+        if self.record.snapshot:
+            return
+        self.record.lines[-1].break_off()
+        call = self.host.get(CALL)
+        if call is not None:
+            call.shut_down()
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks():
+            if task not in (me, self.main):
+                task.cancel()
+        self.record.crashed_at.append(self.loop.time())
+        await asyncio.sleep(after)
+        kept = self.journal.kept(CALL)
+        self.record.decisions = self.record.decisions[: len(kept)]
+        self.writer = JournalWriter(self.journal)
+        await self._begin_process()
+        self._connect()
 
     async def _quiet(self, gap: float) -> None:
         """Waits as a person would for the agent to have finished, not for ever."""
         until = self.loop.time() + PATIENCE_S
-        while self.loop.time() < until and self.record.lines[-1].quiet_for() < gap:  # noqa: ASYNC110 - as people do
-            await asyncio.sleep(0.1)
+        while (left := until - self.loop.time()) > 0:
+            quiet = self.record.lines[-1].quiet_for()
+            if quiet >= gap:
+                return
+            await asyncio.sleep(min(left, 0.1 if quiet < 0 else max(gap - quiet, 0.01)))
 
     async def _agent_speaks(self) -> bool:
         until = self.loop.time() + PATIENCE_S

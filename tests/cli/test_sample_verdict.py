@@ -1,0 +1,162 @@
+"""What the sample call expects, from a call written by hand: met, and each expectation failed on its own."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from sample_by_hand import (
+    FIRST,
+    GREETING,
+    INTERRUPTED,
+    LAST,
+    MURMUR,
+    WHOLE,
+    Script,
+    answered,
+    asked,
+    heard_out,
+    journal,
+    report,
+)
+
+from antiphon.cli.sample_verdict import Line, Verdict, judge
+from antiphon.kernel import events as ev
+from antiphon.knowledge import Entry, Knowledge
+from antiphon.phone.report import CallReport
+
+LINES = (
+    Line("What is the fee?", entry="fees", murmur="Aha."),
+    Line("And for children?", entry="fees"),
+    Line("When does it begin?", entry="dates", barge_in_s=1.0),
+    Line("Okay, goodbye.", says_goodbye=True),
+)
+KNOWLEDGE = Knowledge(
+    title="By hand",
+    language="en-IN",
+    entries=(
+        Entry(id="fees", topic="fees", question="What is the fee?", answer="Ten rupees.", source="Fees, page 1"),
+        Entry(id="dates", topic="dates", question="When does it begin?", answer="On Monday.", source="Dates, page 2"),
+    ),
+)
+
+
+def verdict(script: Script = WHOLE, told: CallReport | None = None) -> Verdict:
+    return judge(LINES, told or report(), journal(script), KNOWLEDGE)
+
+
+def rendered(found: Verdict) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=110, color_system=None)
+    for each in found.rendered():
+        console.print(each)
+    return out.getvalue()
+
+
+def test_a_call_that_was_as_it_should_be():
+    found = verdict()
+    assert found.failures == ()
+    assert found.met == 4
+    assert (found.phone_ms, found.journal_ms, found.own_ms) == (500.0, 460, 2)
+    text = rendered(found)
+    assert "4 of 4 turns answered as expected (100 %)" in text
+    assert "median: 500 ms at the phone, 460 ms in the journal, target < 700 ms: ok" in text
+    assert "waits and providers taken out: 2 ms, target < 15 ms: ok" in text
+    row = next(line for line in text.splitlines() if line.startswith("When does it begin?"))
+    assert re.fullmatch(r"When does it begin\? +Dates, page 2 +480 +460 +420 +38 +2 +ok *", row)
+
+
+@pytest.mark.parametrize(("ms", "word"), [(699.0, "ok"), (701.0, "not ok")])
+def test_a_target_that_is_missed_is_said_and_is_no_failure(ms: float, word: str):
+    told = report()
+    for turn in told.turns[1:]:
+        turn.latency_ms = ms
+    found = verdict(told=told)
+    assert found.failures == ()
+    assert f"target < 700 ms: {word}\n" in rendered(found).replace(" \n", "\n")
+
+
+def failed(found: Verdict, *expected: str) -> None:
+    """Exactly these expectations failed, each by a line that names it."""
+    assert len(found.failures) == len(expected), found.failures
+    for failure, part in zip(found.failures, expected, strict=True):
+        assert part in failure
+    text = " ".join(rendered(found).split())
+    assert text.count("FAILED ") >= len(expected)
+
+
+def test_an_answer_from_another_entry():
+    wrong = ev.Passage("x", "Red.", "Colours, page 9", 0.9)
+    script = [*GREETING, *asked(2000, 1, "what is the sea"), *answered(2000, 2, wrong, ("Red.", "Blue."))]
+    script += [*MURMUR, *heard_out(4000, 2, 2), *INTERRUPTED, *LAST]
+    found = verdict(script)
+    failed(
+        found,
+        "'What is the fee?': heard as 'what is the sea', answered from Colours, page 9 instead of Fees, page 1",
+    )
+    assert found.met == 3
+    assert "3 of 4 turns answered as expected (75 %)" in rendered(found)
+
+
+def test_a_murmur_that_took_the_floor():
+    script = [*GREETING, *FIRST, (3000, ev.SpeechStarted(2950)), (3200, ev.TranscriptPartial(2, "what"))]
+    script += [(3201, ev.PlayoutStopped(2, 0, 10)), (3500, ev.SpeechStopped(3300, 200))]
+    script += [(3720, ev.DeadlineReached("endpoint")), (3730, ev.TranscriptFinal(2, "", "en-IN"))]
+    script += [*INTERRUPTED, *LAST]
+    found = verdict(script)
+    failed(
+        found,
+        "'What is the fee?': the reply should have been heard to its end, it was interrupted",
+        "'Aha.' should have been taken for a backchannel, it was barge_in 'what'",
+    )
+
+
+def test_a_murmur_that_came_too_late():
+    told = report()
+    told.turns[1].backchannels = ()
+    failed(verdict(told=told), "the reply was over before 'Aha.' could be murmured")
+
+
+def test_an_interruption_that_did_not_interrupt():
+    told = report()
+    told.turns[2].interrupted = False
+    failed(verdict(told=told), "'And for children?': the reply should have been interrupted")
+
+
+def test_history_that_holds_more_than_was_heard(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("antiphon.cli.sample_verdict._remembered", lambda entries: {3: "The fee is ten rupees."})
+    failed(verdict(), "history says 'The fee is ten rupees.', heard was 'The fee is'")
+
+
+def test_a_goodbye_that_was_not_understood():
+    script = [(at, ev.IntentReady(5, "question", 0.4, "minilm") if e == ev.IntentReady(5, "goodbye", 0.97, "minilm") else e)
+              for at, e in WHOLE]  # fmt: skip
+    failed(verdict(script), "'Okay, goodbye.': heard as 'okay bye', not understood as a goodbye")
+
+
+def test_an_agent_that_does_not_hang_up():
+    told = report()
+    told.ended_by = "caller"
+    failed(verdict(told=told), "the agent should have hung up after the goodbye; the call was ended by caller")
+
+
+def test_a_line_that_got_no_turn():
+    script = [*GREETING, *FIRST, *MURMUR, *heard_out(4000, 2, 2)]
+    told = report()
+    told.turns[2:] = []
+    found = verdict(script, told)
+    assert found.failures[0] == "4 lines were spoken, 1 turns were made of them: what is the fee"
+    assert [failure for failure in found.failures if failure.endswith("no answer was heard")] == [
+        "'And for children?': no answer was heard",
+        "'When does it begin?': no answer was heard",
+        "'Okay, goodbye.': no answer was heard",
+    ]
+
+
+def test_a_call_that_could_not_be_placed():
+    found = judge(LINES, CallReport(call_id="CA1", url="ws://x", ended_by="failed", error="refused"), [], KNOWLEDGE)
+    assert found.failures[0] == "the call failed: refused"
+    assert found.met == 0
+    text = rendered(found)
+    assert "0 of 4 turns answered as expected (0 %)" in text
+    assert "not ok" in text
