@@ -1,6 +1,7 @@
 """The live view: which call it follows, on a terminal and without one, and that it holds up nobody."""
 
 import io
+import re
 import threading
 import time
 
@@ -55,8 +56,6 @@ def test_on_a_terminal_one_line_moves_and_the_cursor_comes_back():
 
 
 def plain_of(out: io.StringIO) -> str:
-    import re
-
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
 
 
@@ -65,8 +64,6 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch):
     out = io.StringIO()
     with LiveView(terminal(out)) as view:
         note(view, [*GREETING, *FIRST])
-    import re
-
     colours = [code for codes in re.findall(r"\x1b\[([\d;]+)m", out.getvalue()) for code in codes.split(";")]
     assert not [code for code in colours if 30 <= int(code) <= 47]
     assert " SPEAKING " in out.getvalue()
@@ -142,6 +139,7 @@ def test_a_terminal_that_is_stuck_holds_up_nobody(monkeypatch: pytest.MonkeyPatc
     assert text.count("-- closed: agent") <= 1, "what found no room is not shown, and nothing of it half"
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_terminal_that_is_gone_ends_the_view_alone():
     class Gone(io.StringIO):
         def write(self, text: str) -> int:

@@ -129,8 +129,9 @@ def test_history_that_holds_more_than_was_heard(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_goodbye_that_was_not_understood():
-    script = [(at, ev.IntentReady(5, "question", 0.4, "minilm") if e == ev.IntentReady(5, "goodbye", 0.97, "minilm") else e)
-              for at, e in WHOLE]  # fmt: skip
+    goodbye, question = (ev.IntentReady(5, name, 0.97, "minilm") for name in ("goodbye", "question"))
+    assert goodbye in [event for _, event in WHOLE]
+    script = [(at, question if event == goodbye else event) for at, event in WHOLE]
     failed(verdict(script), "'Okay, goodbye.': heard as 'okay bye', not understood as a goodbye")
 
 

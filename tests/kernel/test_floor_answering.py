@@ -215,6 +215,40 @@ def test_a_line_that_runs_dry_is_covered_then_the_next_tier_speaks() -> None:
     )
 
 
+def test_a_voice_that_stalls_on_the_last_tier_with_no_filler_left_is_apologised_for() -> None:
+    play = greeted(msgspec.structs.replace(POLICY, fillers=0))
+    play.asked()
+    play.understood()
+    play.tell(ev.StageFailed(2, 1, "llm", "x"))
+    play.tell(ev.StageFailed(2, 2, "llm", "x"))
+    play.rows(
+        (10, ev.SegmentReady(2, 3, 0, "The fee is two lakh."), "THINKING", []),
+        (10, ev.SegmentStarted(2, 0), "SPEAKING", []),
+        (400, ev.PlayoutStarved(2), "THINKING", []),
+        (1_100, None, "THINKING", ["AbandonAttempt 2", "Say 2 apology"]),
+    )
+
+
+def test_every_attempt_has_fillers_of_its_own() -> None:
+    play = greeted(msgspec.structs.replace(POLICY, fillers=1))
+    play.asked()
+    play.understood()
+    said = []
+    for _ in range(300):
+        for order in play.wait(50):
+            said.append(order)
+            if order == "Say 2 filler ...":
+                number = len(play.state.reply.segments) if play.state.reply else 0
+                attempt = play.state.reply.attempt if play.state.reply else 0
+                play.tell(ev.SegmentReady(2, attempt, number, "One moment.", "filler"))
+                play.tell(ev.SegmentStarted(2, number))
+                play.tell(ev.SegmentPlayed(2, number))
+                play.tell(ev.PlayoutStarved(2))
+        if "Say 2 apology" in said:
+            break
+    assert said.count("Say 2 filler ...") == 3
+
+
 def test_a_voice_that_breaks_off_ends_its_segment_there() -> None:
     play = answering("The fee is two lakh rupees a year.")
     play.rows((800, ev.SegmentCut(2, 0, 17), "SPEAKING", []))

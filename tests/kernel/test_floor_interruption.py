@@ -285,6 +285,41 @@ def test_a_reply_heard_to_its_end_while_paused_gives_the_floor_to_the_caller() -
     assert play.history[-1] == f"assistant: {ANSWER}"
 
 
+def test_words_found_after_it_went_on_thinking_are_not_lost() -> None:
+    """The transcriber is slow, the cough's deadline has passed, nothing is heard yet: it was no cough."""
+    play = greeted()
+    play.asked("what are the")
+    play.rows(
+        (100, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
+        (300, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
+        (700, None, "THINKING", ["ResumePlayout 2", "StartReply 2 full"]),
+        (300, ev.TranscriptFinal(2, "hostel fees"), "LISTENING", ["CancelReply 2"]),
+        (0, ev.PlayoutStopped(2, -1, 0), "LISTENING", []),
+        (0, None, "THINKING", ["Classify 3", "Retrieve 3"]),
+    )
+    assert play.history[-1] == "user: what are the hostel fees"
+
+
+def test_a_late_backchannel_while_it_thinks_changes_nothing() -> None:
+    play = greeted()
+    play.asked()
+    play.understood()
+    play.rows(
+        (100, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
+        (300, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
+        (700, None, "THINKING", ["ResumePlayout 2"]),
+        (100, ev.TranscriptPartial(3, "mm-hm"), "THINKING", []),
+        (100, ev.TranscriptFinal(2, "mm-hm"), "THINKING", []),
+    )
+    assert play.state.awaited == 0
+
+
+def test_words_while_it_thinks_take_the_floor_although_no_gate_opened() -> None:
+    play = greeted()
+    play.asked()
+    play.rows((100, ev.TranscriptPartial(2, "no wait"), "LISTENING", ["CancelReply 2"]))
+
+
 def test_keys_and_typed_text_take_the_floor_while_paused() -> None:
     keys = paused()
     keys.rows((50, ev.DigitPressed("1"), "LISTENING", ["CancelReply 2"]))

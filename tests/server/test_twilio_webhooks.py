@@ -10,7 +10,6 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loguru import logger
 from twilio.request_validator import RequestValidator
 
 from antiphon.secret import Secret
@@ -22,8 +21,6 @@ from antiphon.transports.twilio_settings import MenuChoice, PhoneSettings
 CALL = "CA" + "7" * 32
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC = "https://voice.example.org"
-
-logger.disable("antiphon.server.twilio")
 
 
 class Desk:

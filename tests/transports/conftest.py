@@ -1,22 +1,25 @@
 """Lets the tests of this folder import its fakes by name, and keeps their thousands of closed lines out of the log."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-logger.disable("antiphon.transports")
 
 
 @pytest.fixture
 def warnings_logged() -> Iterator[list[str]]:
+    """The messages of warnings and errors, as they come."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
     lines: list[str] = []
-    logger.enable("antiphon.transports")
-    sink = logger.add(lines.append, level="WARNING")
+    handler = Lines(logging.WARNING)
+    logging.getLogger("antiphon.transports").addHandler(handler)
     yield lines
-    logger.remove(sink)
-    logger.disable("antiphon.transports")
+    logging.getLogger("antiphon.transports").removeHandler(handler)

@@ -106,8 +106,8 @@ class LiveView:
     # -- the view's own thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        # A terminal that is gone (a closed pipe) is no reason to end the calls.
-        with contextlib.suppress(OSError, ValueError):
+        # A terminal that is gone is no reason to end the calls; for a closed pipe rich raises SystemExit.
+        with contextlib.suppress(OSError, ValueError, SystemExit):
             if not self._moving:
                 self._look(None)
                 return

@@ -58,6 +58,15 @@ _FINISHED = (
     R((agent.finish_reply, agent.say_goodbye), THINKING, agent.is_given_up),
     R((agent.finish_reply, caller.listen), LISTENING),
 )
+# Words that the transcriber found only after the agent had gone on still take the floor.
+_LATE_PARTIAL = (
+    R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+    R((caller.note_partial,)),
+)
+_LATE_FINAL = (
+    R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+    R((caller.forget_final,)),
+)
 _KEY = R((caller.cancel_reply, caller.note_digit, caller.listen), LISTENING)
 _TYPED = (
     R((), None, caller.is_text_blank),
@@ -123,6 +132,9 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
     (THINKING, "PlayoutFinished"): _FINISHED,
     (THINKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
     (THINKING, "SpeechStopped"): (R((caller.caller_stops,)),),
+    (THINKING, "TranscriptPartial"): _LATE_PARTIAL,
+    (THINKING, "TranscriptFinal"): _LATE_FINAL,
+    (THINKING, "TranscriptionFailed"): (R((caller.forget_final,)),),
     (THINKING, "DigitPressed"): (_KEY,),
     (THINKING, "TextTyped"): _TYPED,
 }
@@ -140,15 +152,8 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
     (SPEAKING, "DeadlineReached:watchdog"): (R((caller.cancel_reply, agent.say_apology), THINKING),),
     (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
     (SPEAKING, "SpeechStopped"): (R((caller.caller_stops,)),),
-    # Words that the transcriber found only after playback had gone on still take the floor.
-    (SPEAKING, "TranscriptPartial"): (
-        R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
-        R((caller.note_partial,)),
-    ),
-    (SPEAKING, "TranscriptFinal"): (
-        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
-        R((caller.forget_final,)),
-    ),
+    (SPEAKING, "TranscriptPartial"): _LATE_PARTIAL,
+    (SPEAKING, "TranscriptFinal"): _LATE_FINAL,
     (SPEAKING, "TranscriptionFailed"): (R((caller.forget_final,)),),
     (SPEAKING, "DigitPressed"): (_KEY,),
     (SPEAKING, "TextTyped"): _TYPED,
@@ -157,10 +162,7 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
 _interrupt: dict[tuple[str, str], tuple[R, ...]] = {
     (INTERRUPT, "SpeechStarted"): (R((caller.caller_starts,)),),
     (INTERRUPT, "SpeechStopped"): (R((caller.caller_stops, caller.finish_utterance, agent.await_words)),),
-    (INTERRUPT, "TranscriptPartial"): (
-        R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
-        R((caller.note_partial,)),
-    ),
+    (INTERRUPT, "TranscriptPartial"): _LATE_PARTIAL,
     (INTERRUPT, "TranscriptFinal"): (
         R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
         R((caller.forget_final,), None, agent.is_caller_speaking),

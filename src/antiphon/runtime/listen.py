@@ -66,7 +66,9 @@ class Ear:
         self._feeding = False
         self._speaking = False
         # The transcriber counts its own utterances from 1; a resumed session does not begin there.
-        self._offset = first_utterance - 1
+        self._offset = self._finished = first_utterance - 1
+        self._failed: dict[int, str] = {}
+        """Utterances that failed before they were over, and why: the kernel settles only what it has finished."""
         self._stream: TranscriberStream = transcriber.open(
             sample_rate=sample_rate, language=language, on_heard=self._on_heard
         )
@@ -100,7 +102,11 @@ class Ear:
 
     def finish(self, utterance: int) -> None:
         self._feeding = self._speaking
+        self._finished = utterance
         self._stream.finish(utterance - self._offset)
+        code = self._failed.pop(utterance, "")
+        if code:
+            self._post(TranscriptionFailed(utterance, code))
 
     def hint(self, language: str) -> None:
         self._stream.hint(language)
@@ -109,7 +115,10 @@ class Ear:
         utterance = heard.utterance + self._offset
         if heard.error:
             log.warning("the transcriber failed: %s", heard.error)
-            self._post(TranscriptionFailed(utterance, heard.error))
+            if utterance > self._finished:
+                self._failed[utterance] = heard.error
+            else:
+                self._post(TranscriptionFailed(utterance, heard.error))
         elif heard.final:
             text = heard.text[:MAX_TEXT]
             self._post(TranscriptFinal(utterance, text, heard.language, heard.confidence, self._provider))

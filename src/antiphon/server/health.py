@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from loguru import logger
+log = logging.getLogger("antiphon.server.health")
+
 
 HealthCheck = Callable[[], Awaitable[bool]]
 """Answers True if what it looks at works; False, an exception and silence all mean that it does not."""
@@ -46,7 +48,7 @@ class Checks:
             async with asyncio.timeout(self._timeout_s):
                 return bool(await check())
         except TimeoutError:
-            logger.warning("health check {} did not answer in {} s", name, self._timeout_s)
+            log.warning("health check %s did not answer in %s s", name, self._timeout_s)
         except Exception as error:  # noqa: BLE001 - a check may fail in any way; that is its answer
-            logger.warning("health check {} failed: {}: {}", name, type(error).__name__, error)
+            log.warning("health check %s failed: %s: %s", name, type(error).__name__, error)
         return False

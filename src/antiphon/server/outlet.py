@@ -8,10 +8,12 @@ half is closed first, what still comes in is thrown away, and only then, or afte
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from loguru import logger
+log = logging.getLogger("antiphon.server.outlet")
+
 
 LINGER_S = 1.0
 
@@ -64,7 +66,7 @@ class Outlet:
             return
         unsent = self.get_write_buffer_size()
         if unsent + len(piece) > self._max_unsent:
-            logger.warning("media socket cut: {} bytes unsent, the peer does not read", unsent)
+            log.warning("media socket cut: %s bytes unsent, the peer does not read", unsent)
             self.abort()
             return
         self._transport.write(piece)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loguru import logger
+log = logging.getLogger("antiphon.server.picows_log")
+
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -22,10 +23,10 @@ class PicowsLog(_Adapter):
 
     def log(self, level: int, msg: object, *args: object, exc_info: Any = None, **kwargs: Any) -> None:
         if exc_info:  # only an exception of a listener comes with one
-            logger.opt(exception=True).error("media socket: {}", str(msg) % args if args else msg)
+            log.exception("media socket: %s", str(msg) % args if args else msg)
 
     def error(self, msg: object, *args: object, exc_info: Any = None, **kwargs: Any) -> None:
-        logger.debug("media socket: {}", str(msg) % args if args else msg)
+        log.debug("media socket: %s", str(msg) % args if args else msg)
 
 
 _EXTRA: Mapping[str, object] = {}

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import ipaddress
+import logging
 import signal
 import socket
 import ssl
@@ -21,12 +22,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import uvicorn
-from loguru import logger
 
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.server.connection import HttpConnection, HttpLimits
 from antiphon.server.sockets import MediaRoute, MediaSockets, SocketLimits
 from antiphon.server.vitals import Vitals
+
+log = logging.getLogger("antiphon.server.run")
 
 T = TypeVar("T")
 
@@ -116,10 +118,10 @@ class Server(uvicorn.Server):
         self.sockets.drain()
         try:
             self.on_drain()
-        except Exception:  # noqa: BLE001 - whatever fails there, the server must end
-            logger.exception("on_drain failed")
+        except Exception:
+            log.exception("on_drain failed")
         if self.ending == "drain":
-            logger.info("draining: {} media sockets open, {} s at most", len(self.sockets.open), self.drain_s)
+            log.info("draining: %s media sockets open, %s s at most", len(self.sockets.open), self.drain_s)
             await self._empty_or_quicker(self.drain_s, "drain")
         if self.ending == "drain":
             self.sockets.close(1012, "server.restart")
@@ -209,7 +211,7 @@ async def serve(
 
     def started() -> None:
         vitals.start()
-        logger.info("listening on {}", running.url())
+        log.info("listening on %s", running.url())
         if on_ready is not None:
             on_ready(running)
 

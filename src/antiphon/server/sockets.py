@@ -17,13 +17,13 @@ What a listener owes: it sends what may be dropped only while
 from __future__ import annotations
 
 import asyncio
+import logging
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from loguru import logger
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport, WSUpgradeRequest
 from picows import WSUpgradeResponse as Response
 from picows import WSUpgradeResponseWithListener as ResponseWithListener
@@ -34,6 +34,8 @@ from antiphon.server.answers import Refusal, refusal_for, refuse
 from antiphon.server.outlet import Outlet
 from antiphon.server.picows_log import PICOWS_LOG
 from antiphon.transports.fragments import Fragments
+
+log = logging.getLogger("antiphon.server.sockets")
 
 __all__ = ["MediaRoute", "MediaSockets", "Refusal", "SocketLimits", "Upgrade"]
 
@@ -89,14 +91,14 @@ class MediaSockets:
             answer = self.routes[upgrade.path](upgrade)
         except AntiphonError as error:
             return refusal_for(error)
-        except Exception:  # noqa: BLE001 - a route's defect must not break the server; it is logged whole
-            logger.exception("media route {} failed", upgrade.path)
+        except Exception:
+            log.exception("media route %s failed", upgrade.path)
             return refuse(500, "internal", "something went wrong on our side")
         if isinstance(answer, Refusal):
             return answer
         chosen = getattr(answer, "subprotocol", "")
         if chosen and chosen not in upgrade.subprotocols:
-            logger.error("media route {} chose subprotocol {!r}, which was not offered", upgrade.path, chosen)
+            log.error("media route %s chose subprotocol %r, which was not offered", upgrade.path, chosen)
             return refuse(500, "internal", "something went wrong on our side")
         return answer
 
@@ -198,8 +200,8 @@ class MediaSocket(WSListener):
         if on_drain is not None:
             try:
                 on_drain()
-            except Exception:  # noqa: BLE001 - one line's defect must not keep the others from being told
-                logger.exception("on_drain failed")
+            except Exception:
+                log.exception("on_drain failed")
 
     def close(self, code: int, reason: str) -> None:
         if self._transport is not None and not self._outlet.is_closing():

@@ -14,6 +14,7 @@ works once.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -21,7 +22,6 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from loguru import logger
 
 from antiphon.errors import NotAllowed, PeerError
 from antiphon.server import twiml
@@ -29,6 +29,8 @@ from antiphon.server.answers import refuse
 from antiphon.transports.twilio_auth import check_webhook
 from antiphon.transports.twilio_exchange import Exchange
 from antiphon.transports.twilio_start import CALL_PARAMETER, CALLER_PARAMETER, LANGUAGE_PARAMETER, TOKEN_PARAMETER
+
+log = logging.getLogger("antiphon.server.twilio")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 200
@@ -78,7 +80,7 @@ class Webhooks:
         if request.get("resume"):
             return await self.after(request)
         if not self._desk.has_room(request.call_id):
-            logger.warning("call {} rejected as busy: admission.full", request.call_id)
+            log.warning("call %s rejected as busy: admission.full", request.call_id)
             return twiml.response(twiml.reject())
         if self._settings.menu and not request.get("language"):
             return self._menu(request)
@@ -101,14 +103,14 @@ class Webhooks:
             self._book.note_ended(request.call_id, f"status.{call_status}")
             self._desk.call_over(request.call_id, call_status)
         if request.get("StreamEvent") == "stream-error":
-            logger.warning("stream of call {} failed: {!r}", request.call_id, request.get("StreamError")[:200])
+            log.warning("stream of call %s failed: %r", request.call_id, request.get("StreamError")[:200])
 
     def _reconnect(self, request: Webhook) -> str:
         times = self._book.count_reconnect(request.call_id)
         if times > self._settings.reconnects:
-            logger.error("call {} broke {} times: said the apology and hung up", request.call_id, times)
+            log.error("call %s broke %s times: said the apology and hung up", request.call_id, times)
             return twiml.response(twiml.say(self._settings.apology, self._settings.apology_language), twiml.HANGUP)
-        logger.warning("stream of call {} broke, connecting again ({})", request.call_id, times)
+        log.warning("stream of call %s broke, connecting again (%s)", request.call_id, times)
         return self._connect(request)
 
     def _connect(self, request: Webhook) -> str:
@@ -224,6 +226,6 @@ def _pairs(data: bytes) -> list[tuple[str, str]]:
 def _refuse(request: Request, refused: PeerError) -> Response:
     status = 403 if isinstance(refused, NotAllowed) else 413 if refused.code == "webhook.too_large" else 400
     client = request.client.host if request.client else "-"
-    logger.warning("webhook {} from {} refused: {}", request.url.path, client, refused.code)
+    log.warning("webhook %s from %s refused: %s", request.url.path, client, refused.code)
     answer = refuse(status, refused.code, str(refused.args[0]))
     return Response(answer.body, status_code=status, media_type="application/json")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loguru import logger
+import logging
+
 from picows import WSListener
 
 from antiphon.errors import NotAllowed
@@ -11,6 +12,8 @@ from antiphon.server.answers import Refusal, refuse
 from antiphon.server.sockets import MediaRoute, Upgrade
 from antiphon.transports.twilio_auth import check_stream
 from antiphon.transports.twilio_exchange import Exchange
+
+log = logging.getLogger("antiphon.server.twilio_media")
 
 
 def media_route(switchboard: Switchboard, exchange: Exchange) -> MediaRoute:
@@ -21,7 +24,7 @@ def media_route(switchboard: Switchboard, exchange: Exchange) -> MediaRoute:
         try:
             check_stream(exchange.settings, client, upgrade.headers)
         except NotAllowed as refused:
-            logger.warning("stream from {} refused: {}", client or "-", refused.code)
+            log.warning("stream from %s refused: %s", client or "-", refused.code)
             return refuse(403, refused.code, str(refused.args[0]))
         return exchange.line(switchboard)
 

@@ -99,8 +99,12 @@ class Voice:
         ear, began = self.ear, self._loop.time()
         if ear is None:
             return
-        stays_open = ear.utterance and self._gate_is_open
-        opens = None if stays_open else self._loop.call_later(GATE_OPENS_S, self._open, ear)
+        opens = None
+        if not self._gate_is_open:
+            opens = self._loop.call_later(GATE_OPENS_S, self._open, ear)
+        elif self._closing is not None:
+            self._closing.cancel()  # the voice goes on before the gate was sure that it had ended
+            self._closing = None
         for _ in range(words):
             await asyncio.sleep(CALLER_WORD_S)
             self._said += 1

@@ -10,10 +10,10 @@ Rows A58-A63, A69, A70; the message shapes are in ``twilio_messages``.
 
 from __future__ import annotations
 
+import logging
 from binascii import b2a_base64
 from collections.abc import Callable
 
-from loguru import logger
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from antiphon.errors import AdmissionRefused, AntiphonError, BadFrame, FrameTooLarge, PeerError
@@ -44,6 +44,8 @@ from antiphon.transports.twilio_messages import (
 )
 from antiphon.transports.twilio_settings import PhoneSettings
 from antiphon.transports.twilio_start import Opening, call_id_of, opening
+
+log = logging.getLogger("antiphon.transports.twilio")
 
 _TEXT = WSMsgType.TEXT
 # picows writes longer messages through a buffer it may use again before they are sent.
@@ -348,8 +350,8 @@ class TwilioLine(WSListener):
 
     def _fail(self, code: int, reason: str) -> None:
         """The line ends the connection; the call is told and may come back on another."""
-        logger.warning(
-            "twilio line closed: {} (call {}, {} messages, dropped {})",
+        log.warning(
+            "twilio line closed: %s (call %s, %s messages, dropped %s)",
             reason,
             self.call_id or "-",
             self.stats.messages,

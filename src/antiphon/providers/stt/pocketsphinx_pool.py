@@ -8,12 +8,12 @@ with it and everything is started again. What an owner of utterances notices is 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable
 
 import msgspec
-from loguru import logger
 
 from antiphon.errors import ProviderError
 from antiphon.providers.stt.pocketsphinx_messages import (
@@ -34,6 +34,8 @@ from antiphon.providers.stt.pocketsphinx_messages import (
     ToWorker,
 )
 from antiphon.providers.workers import Channel, RestartDelay, spawn
+
+log = logging.getLogger("antiphon.providers.stt.pocketsphinx_pool")
 
 MAX_WAIT_S = 3.0
 """How long an utterance waits for a worker while none runs: longer than it takes to start everything again."""
@@ -259,7 +261,7 @@ class Pool:
                 self._least_busy().take(utterance)
 
     def _on_worker_lost(self, worker: Worker, reason: str) -> None:
-        logger.warning("pocketsphinx worker {} {}", worker.pid, reason)
+        log.warning("pocketsphinx worker %s %s", worker.pid, reason)
         self._workers.remove(worker)
         nursery = self._nursery
         if nursery is not None:
@@ -269,7 +271,7 @@ class Pool:
     def _on_nursery_lost(self, nursery: Nursery, reason: str) -> None:
         if self._nursery is not nursery:
             return
-        logger.warning("pocketsphinx nursery {} {}", nursery.child.pid, reason)
+        log.warning("pocketsphinx nursery %s %s", nursery.child.pid, reason)
         self._nursery = None
         nursery.child.kill()
         self._keep(asyncio.get_running_loop().create_task(nursery.child.reap()))
@@ -287,7 +289,7 @@ class Pool:
         try:
             self._nursery = Nursery(self._setup, self._on_report, self._on_nursery_lost)
         except ProviderError as error:
-            logger.warning("pocketsphinx nursery: {}", error)
+            log.warning("pocketsphinx nursery: %s", error)
             self._later(self._nursery_delay.after(0.0), self._restart)
 
     def _later(self, delay: float, action: Callable[[], None]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import importlib.util
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated
 
 import msgspec
-from loguru import logger
 
 from antiphon.errors import MissingExtra, ProviderError, ProviderRefused, ProviderTimeout
 from antiphon.media.resample import RATES
@@ -22,6 +22,8 @@ from antiphon.providers.settings import convert
 from antiphon.providers.tts.espeak_worker import Cancel, Done, Piece, Ready, Report, Request, Speak
 from antiphon.providers.workers import Channel, RestartDelay, spawn
 from antiphon.runtime.ports import Sound, WordMark
+
+log = logging.getLogger("antiphon.providers.tts.espeak")
 
 MAX_CHARS = 2000
 """Of one segment: about two minutes of speech, so what waits for a slow reader is bounded too."""
@@ -270,6 +272,6 @@ class EspeakSynthesizer:
                     self._workers.append(_Worker(self))
                     replaced = True
                 except ProviderError as error:  # no more processes or files for now: requests say tts.unavailable
-                    logger.warning("espeak-ng worker: {}", error)
+                    log.warning("espeak-ng worker: %s", error)
         finally:
             await burial
