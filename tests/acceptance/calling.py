@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hearing import Samples, channels
 from served import Server
 
@@ -104,13 +105,51 @@ async def calls(server: Server, scripts: Mapping[str, tuple[Step, ...]], **optio
     return dict(zip(scripts, placed, strict=True))
 
 
-def silence(seconds: float) -> bytes:
-    return bytes(int(seconds * 8000) * 2)
-
-
 def cough(ms: int = 260, level: int = 9000) -> bytes:
     """A burst of noise that dies away: 16-bit samples at 8000 Hz, always the same."""
     at = np.arange(8 * ms) / 8000
     burst = np.random.default_rng(8004).standard_normal(len(at))
     shape = np.minimum(at / 0.01, 1.0) * np.exp(-at * 9)
     return np.clip(burst * shape * level, -32000, 32000).astype("<i2").tobytes()
+
+
+# -- stories that are told at the same time -------------------------------------------------------
+
+Story = Callable[[Path, Voices], Awaitable[None]]
+"""A whole test with servers of its own. They cost waiting and little work, so a file's stories run side by side."""
+
+
+class Stories:
+    """Register with ``@stories.tell``; a file's one test takes ``outcome`` for each of ``names``."""
+
+    def __init__(self) -> None:
+        self._stories: dict[str, Story] = {}
+
+    def tell(self, story: Story) -> Story:
+        self._stories[story.__name__] = story
+        return story
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._stories)
+
+    def together(self, folder: Path, chosen: Iterable[str]) -> dict[str, BaseException | None]:
+        """Tells the chosen ones; how each went, by name."""
+
+        async def all_of_them() -> dict[str, BaseException | None]:
+            names = list(chosen)
+            async with caller_voices() as voices:
+                told = await asyncio.gather(
+                    *(self._stories[name](folder / name, voices) for name in names), return_exceptions=True
+                )
+            return dict(zip(names, told, strict=True))
+
+        return asyncio.run(all_of_them())
+
+
+def chosen(request: pytest.FixtureRequest) -> list[str]:
+    """The stories of the module that this run of pytest asks for."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    return [
+        item.callspec.params["name"] for item in items if item.module is request.module and "name" in item.fixturenames
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -72,10 +73,8 @@ class Rough:
 
     async def drain(self) -> None:
         """Waits until the connection takes more, within reason."""
-        try:
+        with contextlib.suppress(TimeoutError, ConnectionError):
             await asyncio.wait_for(self._writer.drain(), 1.0)
-        except (TimeoutError, ConnectionError):
-            pass
 
     async def closed(self, within_s: float = 15.0) -> tuple[int, str]:
         """Reads to the end: the code and reason of the close frame; (0, "") for a connection that was cut."""

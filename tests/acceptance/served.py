@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,26 +58,15 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._runs = 0
         self.port = 0
+        self.file_limit = 0
+        """Bytes that no file of the server may exceed, as on a disk that is full; 0: as usual."""
 
     # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> Server:
         """Returns when the server listens; raises with its log if it ends or takes over ``READY_S``."""
         self._runs += 1
-        with (
-            open(self.folder / f"out.{self._runs}", "wb") as out,
-            open(self.folder / f"log.{self._runs}", "wb") as log,
-        ):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "antiphon", "serve"]
-                + ["--config", str(self.folder / "settings.toml"), "--port", "0"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                cwd=self.folder,
-                env=self._environ,
-                start_new_session=True,
-            )
+        self._process = self._spawn()
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self._process.poll() is None:
             said = (self.folder / f"out.{self._runs}").read_text()
@@ -87,6 +76,26 @@ class Server:
                 return self
             await asyncio.sleep(0.05)
         raise AssertionError(f"the server did not come up (status {self._process.poll()}):\n{self.log()}")
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "antiphon", "serve"]
+        words += ["--config", str(self.folder / "settings.toml"), "--port", "0"]
+        if self.file_limit:
+            words = ["sh", "-c", f'ulimit -f {self.file_limit // 512}; exec "$@"', "sh", *words]
+        with (
+            (self.folder / f"out.{self._runs}").open("wb") as out,
+            (self.folder / f"log.{self._runs}").open("wb") as log,
+        ):
+            # A session of its own: a signal to its group reaches nobody else.
+            return subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                cwd=self.folder,
+                env=self._environ,
+                start_new_session=True,
+            )
 
     def end(self) -> None:
         """Whatever happened: nothing of the server is left."""
@@ -142,13 +151,10 @@ class Server:
         """The JSON that an HTTP request is answered with, whatever its status."""
 
         def fetch() -> bytes:
-            request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
-            try:
-                with urllib.request.urlopen(request, timeout=5) as answer:
-                    return bytes(answer.read())
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.read()
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                return connection.getresponse().read()
 
         return dict(json.loads(await asyncio.to_thread(fetch)))
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import resource
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calling import FIRST, Placed, call, caller_voices, closed
+from calling import FIRST, Placed, Stories, call, chosen, closed
 from hearing import ANSWERS, RATE, scribe, share
 from loopback_openai import KEY, Loopback, serving
-from served import FAKE, Server, ended, until
+from served import FAKE, Server, Settings, ended
 
 from antiphon.kernel.events import StageFailed, TranscriptionFailed
 from antiphon.phone import Manners, PhoneEvent, PhoneScript, Say, place_call
@@ -66,6 +65,14 @@ def says_nothing_dead(call: Placed) -> None:
     assert max(silences(call)) < SILENCE_MS
 
 
+stories = Stories()
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return stories.together(tmp_path_factory.mktemp("faults"), chosen(request))
+
+
 # -- the journal ----------------------------------------------------------------------------------
 
 
@@ -76,131 +83,106 @@ def unwritable() -> Iterator[Path]:
         yield Path("/sys/kernel")
         return
     with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o555)
+        Path(name).chmod(0o500)
         yield Path(name)
-        os.chmod(name, 0o755)
+        Path(name).chmod(0o700)
 
 
-def test_without_a_writable_journal_the_call_goes_on_in_memory(tmp_path: Path) -> None:
-    async def story() -> None:
-        with unwritable() as folder:
-            settings = {**FAKE, "journal": {"path": str(folder / "antiphon" / "calls.sqlite")}}
-            with ended(server := Server(tmp_path, settings)):
-                await server.start()
-                health = await server.get("/health")
-                assert health["status"] == "degraded"
-                assert health["checks"]["journal"] is False
-                async with caller_voices() as voices:
-                    report = await place_call(server.line, PhoneScript((ASKED, ASKED)), voices=voices, timeout_s=60)
-                assert report.all_answered
-                assert len(report.latencies) == 2
-                assert max(report.latencies) < FIRST_SOUND_MS
-                assert "store.read_only" in server.log() or "store.no_file" in server.log()
-                assert "Traceback" not in server.log()
-
-    asyncio.run(story())
+def test_a_journal_that_can_never_be_written_is_told_before_anybody_calls(tmp_path: Path) -> None:
+    with unwritable() as place:
+        server = Server(tmp_path, {**FAKE, "journal": {"path": str(place / "antiphon" / "calls.sqlite")}})
+        with ended(server), pytest.raises(AssertionError, match=r"status 2"):
+            asyncio.run(server.start())
+    assert "[store.read_only]" in server.log() or "[store.no_file]" in server.log()
+    assert "--journal PATH" in server.log(), "with a way out"
+    assert len(server.log().splitlines()) == 1
 
 
-def test_a_disk_that_fills_up_is_told_and_written_to_again_when_there_is_room(tmp_path: Path) -> None:
-    async def story() -> None:
-        with ended(server := Server(tmp_path, {**FAKE, **QUIET})):
-            await server.start()
-            async with caller_voices() as voices:
-                first = asyncio.ensure_future(
-                    place_call(
-                        server.line,
-                        PhoneScript((ASKED, ASKED), manners=FIRST),
-                        voices=voices,
-                        call_id="CAfull",
-                        timeout_s=60,
-                    )
-                )
-                await asyncio.sleep(1.0)
-                # No file of the process may grow any more: for SQLite that is a full disk.
-                _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-                size = max(file.stat().st_size for file in server.journal.parent.iterdir())
-                resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
-                report = await first
-                assert report.all_answered
-                assert max(report.latencies) < FIRST_SOUND_MS
-                health = await server.get("/health")
-                assert (health["status"], health["checks"]["journal"]) == ("degraded", False)
-                assert "store.full" in server.log()
+@stories.tell
+async def a_disk_without_room_from_the_start(folder: Path, voices: Voices) -> None:
+    with ended(server := Server(folder, FAKE)):
+        server.file_limit = 16_384
+        await server.start()
+        health = await server.get("/health")
+        assert health["status"] == "degraded"
+        assert health["checks"]["journal"] is False
+        report = await place_call(server.line, PhoneScript((ASKED,)), voices=voices, timeout_s=60)
+        assert report.all_answered
+        assert report.turns[0].answered, "it greets"
+        assert max(report.latencies) < FIRST_SOUND_MS
+        assert "store.full" in server.log()
+        assert "Traceback" not in server.log()
 
-                resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
-                entries = await closed(server, "CAfull", within_s=15)
-                assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-                await asyncio.sleep(1.1)  # health keeps an answer for a second
-                assert (await server.get("/health"))["status"] == "healthy"
-            assert "identical" in await server.command("replay", "CAfull")
-            assert "Traceback" not in server.log()
 
-    asyncio.run(story())
+@stories.tell
+async def a_disk_that_fills_up_in_a_call_and_has_room_again(folder: Path, voices: Voices) -> None:
+    with ended(server := Server(folder, {**FAKE, **QUIET})):
+        await server.start()
+        script = PhoneScript((ASKED, ASKED), manners=FIRST)
+        calling = asyncio.ensure_future(place_call(server.line, script, voices=voices, call_id="CAfull", timeout_s=60))
+        await asyncio.sleep(1.0)
+        # No file of the process may grow any more: for SQLite that is a full disk.
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        size = max(file.stat().st_size for file in server.journal.parent.iterdir())
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+        report = await calling
+        assert report.all_answered
+        assert max(report.latencies) < FIRST_SOUND_MS
+        health = await server.get("/health")
+        assert (health["status"], health["checks"]["journal"]) == ("degraded", False)
+        assert "store.full" in server.log()
+
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        entries = await closed(server, "CAfull", within_s=15)
+        assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1)), "all that was kept in memory"
+        await asyncio.sleep(1.1)  # health keeps an answer for a second
+        assert (await server.get("/health"))["checks"]["journal"] is True
+        assert "identical" in await server.command("replay", "CAfull")
+        assert "Traceback" not in server.log()
 
 
 # -- processes of the embedded providers ----------------------------------------------------------
 
 
-def test_a_recogniser_and_a_voice_that_die_in_a_call(tmp_path: Path) -> None:
-    """The recogniser is killed while the caller speaks, then the voice when it is to answer."""
+@stories.tell
+async def a_recogniser_and_a_voice_that_die_in_a_call(folder: Path, voices: Voices) -> None:
+    """The recogniser is killed while the caller speaks; later the voice hangs when it is to answer, and is killed."""
+    with ended(server := Server(folder, QUIET)):
+        await server.start()
+        loop = asyncio.get_running_loop()
+        lines = (
+            Say("When do applications open?"),
+            Say("When do applications open?"),
+            Say("When do applications close?"),
+        )
+        spoken = 0
 
-    async def story() -> None:
-        with ended(server := Server(tmp_path, QUIET)):
-            await server.start()
-            asked = 0
+        def watch(event: PhoneEvent) -> None:
+            nonlocal spoken
+            if event.kind == "caller_speaking":
+                spoken += 1
+                if spoken == 1:
+                    loop.call_later(0.9, server.workers("pocketsphinx_worker")[-1].kill)  # the one that decodes
+                elif spoken == 3:
+                    server.workers("espeak_worker")[0].suspend()
+            elif event.kind == "caller_done" and spoken == 3:
+                loop.call_later(1.8, server.workers("espeak_worker")[0].kill)
 
-            def watch(event: PhoneEvent) -> None:
-                nonlocal asked
-                if event.kind == "caller_speaking":
-                    asked += 1
-                    if asked == 1:
-                        loop.call_later(0.9, _kill_recogniser, server)
-                    elif asked == 3:
-                        _hang_voice(server)
-                elif event.kind == "caller_done" and asked == 3:
-                    loop.call_later(1.8, _kill_voice, server)
-
-            loop = asyncio.get_running_loop()
-            async with caller_voices() as voices, scribe() as pen:
-                placed = await _watched(server, voices, watch, ASKED, ASKED, Say("How do I apply?"))
-                says_nothing_dead(placed)
-                heard = [await pen.write(turn.audio) for turn in placed.report.turns]
-            print(heard)
-            assert placed.times(TranscriptionFailed), "the recogniser was killed in time"
-            assert share(ANSWER, heard[2]) > 0.7, "the next turn works"
-            assert "filler" in placed.journal.turns[-1].phrases
-            assert share(ANSWERS["how-to-apply"], heard[3]) > 0.6, "the answer comes when the voice is back"
-            assert "Traceback" not in server.log()
-
-    asyncio.run(story())
-
-
-async def _watched(server: Server, voices: Voices, watch: Any, *steps: Say) -> Placed:
-    recording = server.folder / "CAwatched.wav"
-    report = await place_call(
-        server.line,
-        PhoneScript(steps, manners=PATIENT),
-        voices=voices,
-        call_id="CAwatched",
-        record=recording,
-        on_event=watch,
-        timeout_s=90,
-    )
-    return Placed(report, recording, await closed(server, "CAwatched"))
-
-
-def _kill_recogniser(server: Server) -> None:
-    server.workers("pocketsphinx_worker")[-1].kill()  # the youngest is the one that decodes
-
-
-def _hang_voice(server: Server) -> None:
-    for each in server.workers("espeak_worker"):
-        each.send_signal(signal.SIGSTOP)
-
-
-def _kill_voice(server: Server) -> None:
-    for each in server.workers("espeak_worker"):
-        each.kill()
+        recording = folder / "CAwatched.wav"
+        script = PhoneScript(lines, manners=PATIENT)
+        report = await place_call(
+            server.line, script, voices=voices, call_id="CAwatched", record=recording, on_event=watch, timeout_s=90
+        )
+        placed = Placed(report, recording, await closed(server, "CAwatched"))
+        says_nothing_dead(placed)
+        async with scribe() as pen:
+            heard = [await pen.write(turn.audio) for turn in placed.report.turns]
+        print(heard)
+        assert placed.times(TranscriptionFailed), "the recogniser was killed in time"
+        assert share(ANSWERS["applications-open"], heard[2]) > 0.7, "the next turn works"
+        assert "filler" in placed.journal.turns[-1].phrases
+        assert share(ANSWERS["deadline"], heard[3]) > 0.5, "the answer comes when the voice is back"
+        assert "Traceback" not in server.log()
 
 
 # -- the language model ---------------------------------------------------------------------------
@@ -212,72 +194,95 @@ MODEL = {
     "stt": {"provider": "fake", "text": "What are the admission requirements?"},
     "retrieval": {"provider": "lexical"},
 }
+SAYS = "You need sixty percent in class twelve. You also need a score in our entrance test, which is held in June."
 
 
-def test_a_model_that_hangs_cuts_off_or_refuses(tmp_path: Path) -> None:
-    """One call each, at once: the caller hears a filler in time and an answer from the passages in the end."""
+async def faulty_model(folder: Path, voices: Voices, *script: str) -> tuple[Placed, Loopback]:
+    """One call with a model that does what the script says, request by request."""
+    async with serving(Loopback(SAYS)) as model:
+        model.script = list(script)
+        model.token_s = 0.05
+        llm = {"provider": "openai", "base_url": model.base_url, "model": "test", "first_token_s": 3.0, "retries": 0}
+        with ended(server := Server(folder, {**MODEL, "llm": llm}, OPENAI_API_KEY=KEY)):
+            await server.start()
+            placed = await call(server, ASKED, id=f"CA{script[0]}", voices=voices, manners=PATIENT)
+            assert "Traceback" not in server.log()
+    says_nothing_dead(placed)
+    turn = placed.journal.turns[0]
+    print([(part.kind, part.attempt, part.text[: part.heard_chars]) for part in turn.segments])
+    assert turn.outcome == "answered"
+    assert placed.times(StageFailed)
+    return placed, model
 
-    async def one(voices: Voices, name: str, *script: str) -> Placed:
-        async with serving(Loopback("You need sixty percent in class twelve, and a score in the entrance test.")) as model:
-            model.script = list(script)
-            model.token_s = 0.05
-            llm = {"provider": "openai", "base_url": model.base_url, "model": "test", "first_token_s": 3.0, "retries": 0}
-            with ended(server := Server(tmp_path / name, {**MODEL, "llm": llm}, OPENAI_API_KEY=KEY)):
-                await server.start()
-                placed = await call(server, ASKED, id=f"CA{name}", voices=voices, manners=PATIENT)
-                assert "Traceback" not in server.log()
-                if name == "cut":
-                    assert "You need sixty percent" in json.dumps(model.requests[1]), "the next attempt is told"
-            return placed
 
-    async def story() -> None:
-        async with caller_voices() as voices:
-            hung, cut, refused = await asyncio.gather(
-                one(voices, "hung", *["hang"] * 8),
-                one(voices, "cut", "cut", *["500"] * 8),
-                one(voices, "refused", *["quota"] * 8),
-            )
-        for placed in (hung, cut, refused):
-            says_nothing_dead(placed)
-            turn = placed.journal.turns[0]
-            print([(part.kind, part.attempt, part.text[: part.heard_chars]) for part in turn.segments])
-            assert turn.outcome == "answered"
-            assert turn.tiers[-1] == "degraded"
-            assert placed.times(StageFailed)
-        heard = [" ".join(part.text for part in each.journal.turns[0].segments if part.kind == "reply") for each in (hung, refused)]
-        assert heard == [ANSWER, ANSWER]
-        assert "filler" in hung.journal.turns[0].phrases
+def reply_of(placed: Placed) -> str:
+    segments = placed.journal.turns[0].segments
+    return " ".join(part.text[: part.heard_chars] for part in segments if part.kind == "reply" and part.heard_chars)
 
-    asyncio.run(story())
+
+@stories.tell
+async def a_model_that_hangs_before_its_first_word(folder: Path, voices: Voices) -> None:
+    placed, _ = await faulty_model(folder, voices, *["hang"] * 8)
+    turn = placed.journal.turns[0]
+    assert turn.tiers == ("full", "fallback", "degraded")
+    assert turn.segments[0].kind == "filler"
+    assert reply_of(placed) == ANSWER, "from the passages"
+    assert placed.turn(1).reply_ms < 20_000 + 60 * len(ANSWER), "the answer itself takes some nine seconds"
+
+
+@stories.tell
+async def a_model_that_refuses(folder: Path, voices: Voices) -> None:
+    placed, _ = await faulty_model(folder, voices, *["quota"] * 8)
+    assert reply_of(placed) == ANSWER
+    assert placed.journal.turns[0].tiers[-1] == "degraded"
+
+
+@stories.tell
+async def a_model_that_breaks_off_in_mid_sentence(folder: Path, voices: Voices) -> None:
+    placed, model = await faulty_model(folder, voices, "cut", *["500"] * 8)
+    assert "sixty percent in class twelve" in json.dumps(model.requests[1]["messages"][-2:]), "the next try is told"
+    assert reply_of(placed).startswith("You need sixty percent in class twelve.")
+    assert reply_of(placed).endswith(ANSWER), "what the passages say, once"
+    assert reply_of(placed).count("class twelve") == 2
 
 
 # -- faults now and then --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "faulty",
-    [
-        {"stt": {"provider": "fake", "fail_every": 2, "hang_every": 3}},
-        {"llm": {"provider": "fake", "fail_every": 2, "hang_every": 3, "fault_after_tokens": 4}},
-        {"tts": {"provider": "fake", "fail_every": 5, "hang_every": 7, "char_ms": 40}},
-    ],
-    ids=lambda faulty: next(iter(faulty)),
-)
-def test_no_line_is_dead_when_a_provider_fails_or_hangs_now_and_then(tmp_path: Path, faulty: dict[str, Any]) -> None:
-    async def story() -> None:
-        with ended(server := Server(tmp_path, {**MODEL, **faulty})):
-            await server.start()
-            async with caller_voices() as voices:
-                placed = await asyncio.gather(
-                    *(call(server, ASKED, ASKED, id=f"CA{n}", voices=voices, manners=PATIENT) for n in range(4))
-                )
-            for each in placed:
-                says_nothing_dead(each)
-                assert each.report.all_answered
-            failures = [failure.code for each in placed for turn in each.journal.turns for failure in turn.failures]
-            print(failures)
-            assert failures, "something failed"
-            assert "Traceback" not in server.log()
-            await until(lambda: server.is_running, 1, "the server lives")
+async def now_and_then(folder: Path, voices: Voices, faulty: Settings) -> None:
+    with ended(server := Server(folder, {**MODEL, "languages": {"offered": ["en-IN"]}, **faulty})):
+        await server.start()
+        placed = await asyncio.gather(
+            *(call(server, ASKED, ASKED, id=f"CA{n}", voices=voices, manners=PATIENT) for n in range(4))
+        )
+        for each in placed:
+            says_nothing_dead(each)
+            assert each.report.all_answered
+        failures = [failure.code for each in placed for turn in each.journal.turns for failure in turn.failures]
+        print(failures)
+        assert failures, "something failed"
+        assert "Traceback" not in server.log()
 
-    asyncio.run(story())
+
+@stories.tell
+async def a_transcriber_that_fails_and_hangs_now_and_then(folder: Path, voices: Voices) -> None:
+    await now_and_then(folder, voices, {"stt": {"provider": "fake", "fail_every": 2, "hang_every": 3}})
+
+
+@stories.tell
+async def a_responder_that_fails_and_hangs_now_and_then(folder: Path, voices: Voices) -> None:
+    llm = {"provider": "fake", "fail_every": 2, "hang_every": 3, "fault_after_tokens": 4}
+    await now_and_then(folder, voices, {"llm": llm})
+
+
+@stories.tell
+async def a_voice_that_fails_and_hangs_now_and_then(folder: Path, voices: Voices) -> None:
+    # It is asked for the prepared phrases first, which are fewer than what comes before its first hang.
+    tts = {"provider": "fake", "fail_every": 5, "hang_every": 23, "char_ms": 40}
+    await now_and_then(folder, voices, {"tts": tts})
+
+
+@pytest.mark.parametrize("name", stories.names)
+def test_never_a_dead_line(outcomes: dict[str, Any], name: str) -> None:
+    if outcomes[name] is not None:
+        raise outcomes[name]

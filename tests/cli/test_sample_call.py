@@ -55,6 +55,14 @@ class Command:
             self.look()
             time.sleep(0.05)
 
+    def until_it_has_children(self) -> None:
+        """The providers' processes are starting; nothing listens yet."""
+        deadline = time.monotonic() + READY_S
+        while not self.family:
+            assert time.monotonic() < deadline
+            self.look()
+            time.sleep(0.01)
+
     def look(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
@@ -127,7 +135,7 @@ def test_the_sample_call_answers_every_turn(serve, tmp_path: Path):
 def test_ctrl_c_ends_it_cleanly_at_any_moment(serve, when: str):
     command = serve("--sample-call")
     if when == "starting":
-        time.sleep(0.3)
+        command.until_it_has_children()
     else:
         command.until(when)
     if when == "SPEAKING":
@@ -196,7 +204,8 @@ def test_a_journal_that_cannot_be_written(serve, tmp_path: Path, place: str):
 def test_what_cannot_be_meant(serve, tmp_path: Path, arguments: tuple[str, ...], expected: str):
     (tmp_path / "own.toml").write_text('[retrieval]\nprovider = "lexical"\nknowledge = "kb.toml"\n')
     (tmp_path / "kb.toml").write_text(
-        'title = "x"\nlanguage = "en-IN"\n[[entry]]\nid = "a"\ntopic = "t"\nquestion = "Q?"\nanswer = "A."\nsource = "s"\n'
+        'title = "x"\nlanguage = "en-IN"\n'
+        '[[entry]]\nid = "a"\ntopic = "t"\nquestion = "Q?"\nanswer = "A."\nsource = "s"\n'
     )
     (tmp_path / "tls.toml").write_text('[server]\ntls_cert = "a.pem"\ntls_key = "b.pem"\n')
     assert expected in refused(serve(*arguments))

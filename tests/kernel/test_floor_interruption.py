@@ -294,9 +294,9 @@ def test_words_found_after_it_went_on_thinking_are_not_lost() -> None:
         (300, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
         (700, None, "THINKING", ["ResumePlayout 2", "StartReply 2 full"]),
         (300, ev.TranscriptFinal(2, "hostel fees"), "LISTENING", ["CancelReply 2"]),
-        (0, ev.PlayoutStopped(2, -1, 0), "LISTENING", []),
-        (0, None, "THINKING", ["Classify 3", "Retrieve 3"]),
     )
+    play.tell(ev.PlayoutStopped(2, -1, 0))
+    play.rows((0, None, "THINKING", ["Classify 3", "Retrieve 3"]))
     assert play.history[-1] == "user: what are the hostel fees"
 
 

@@ -183,6 +183,17 @@ def test_what_it_hears_is_told_under_the_sessions_numbers() -> None:
     ]
 
 
+def test_an_utterance_that_fails_while_it_is_spoken_is_settled_when_it_is_over() -> None:
+    """Told at once, it would be dropped as stale, and the end of the turn would wait for a final that never comes."""
+    room = Room(first=8)
+    room.stream.on_heard(Heard(1, "what", language="te-IN"))
+    room.stream.on_heard(Heard(1, "", error="stt.lost"))
+    assert [type(fact) for fact in room.facts] == [ev.TranscriptPartial]
+    room.ear.finish(8)
+    room.ear.finish(9)
+    assert room.facts[1:] == [ev.TranscriptionFailed(8, "stt.lost")]
+
+
 def test_texts_are_bounded() -> None:
     room = Room()
     room.stream.on_heard(Heard(1, "x" * 10_000))

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings it answers from a demo knowledge base, offline.\n\n"
         "SIGTERM drains: calls may finish. Ctrl-C ends at once, cleanly; again: without waiting for anything.\n"
         "Exit status: 0 ended as asked; 1 the sample call (--once) did not go as expected; 2 it could not start;\n"
-        "130 Ctrl-C before it was ready, or during the sample call."
+        "130 told to end before it was ready, or during the sample call."
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default: antiphon.toml here, if there is one)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")

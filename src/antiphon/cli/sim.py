@@ -9,6 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+QUIET_S = 10.0
+"""How often progress is told where nobody watches it grow."""
+MAX_CALLS = 10_000_000
+MAX_WORKERS = 256
+
 HELP = "simulate calls on virtual time and check that no rule is ever broken"
 
 
@@ -26,19 +31,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _wrong(args: argparse.Namespace) -> str:
+    """What is wrong with the arguments; "" if nothing is."""
+    for name, least, most in (("calls", 1, MAX_CALLS), ("seed", 0, 2**62), ("workers", 0, MAX_WORKERS)):
+        if not least <= getattr(args, name) <= most:
+            return f"--{name} must be within {least}..{most}, not {getattr(args, name)}"
+    golden = Path(args.golden)
+    if golden.exists() and not golden.is_dir():
+        return f"--golden {golden} is not a folder"
+    return ""
+
+
 def run(args: argparse.Namespace) -> int:
     from antiphon.sim.runner import run_many, save_golden
 
-    if args.calls < 1:
-        print("--calls must be at least 1", file=sys.stderr)
+    wrong = _wrong(args)
+    if wrong:
+        print(wrong, file=sys.stderr)
         return 2
     began, done = time.monotonic(), 0
+    said = began
 
     def progress(count: int) -> None:
-        nonlocal done
+        nonlocal done, said
         done += count
         if sys.stderr.isatty():
             print(f"\r{done} of {args.calls} calls", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - said > QUIET_S:
+            said = time.monotonic()
+            print(f"{done} of {args.calls} calls", file=sys.stderr, flush=True)
 
     report = run_many(args.calls, args.seed, args.faults, workers=args.workers or None, progress=progress)
     took = time.monotonic() - began

@@ -133,7 +133,7 @@ class Mouth:
         self._wheel.join(self)
 
     def speak(self, turn: int, attempt: int, text: str, language: str) -> None:
-        """Queues a segment of the present attempt. An older one may speak on for a moment: some do not notice their end."""
+        """Queues a segment of the present attempt. An older one, which has not noticed its end, is not heard."""
         if turn == self._turn and attempt == self._present:
             self._queue(_Item(attempt, text[:MAX_TEXT], language))
 

@@ -37,6 +37,10 @@ def violations(record: Record) -> list[str]:
 
 def one_reply_at_a_time(record: Record) -> list[str]:
     live, bad = 0, []
+    begun = Counter((c.turn, c.attempt) for d in record.decisions for c in d.commands if isinstance(c, cmd.StartReply))
+    bad += [
+        f"attempt {attempt} at turn {turn} began {count} times" for (turn, attempt), count in begun.items() if count > 1
+    ]
     for decision in record.decisions:
         if isinstance(decision.entry.event, ev.PlayoutFinished) and decision.entry.event.turn == live:
             live = 0
@@ -162,7 +166,7 @@ def nothing_is_said_twice(record: Record) -> list[str]:
 
 def history_is_what_was_heard(record: Record) -> list[str]:
     """Word for word; where a reply was cut off, a word that was cut may count or not."""
-    session = _folded(record)
+    session, _ = _fold(record)
     if session is None or record.crashed_at:
         return []
     told = [word for m in session.state.history if m.role == "assistant" for word in m.content.split()]
@@ -221,10 +225,9 @@ def replays_the_same(record: Record) -> list[str]:
     bad = []
     if record.entries != entries[: len(record.entries)]:
         bad.append("the store holds other entries than were decided")
-    try:
-        again = replay([ev.decode_entry(ev.encode_entry(entry)) for entry in entries])
-    except ReplayDiverged as error:
-        return [*bad, str(error)]
+    again, why = _fold(record)
+    if again is None:
+        return [*bad, why]
     if record.snapshot and again.snapshot() != record.snapshot:
         bad.append("the folded state differs from the live one")
     return bad
@@ -247,11 +250,15 @@ CHECKS = (
 )
 
 
-def _folded(record: Record) -> Session | None:
-    try:
-        return replay([decision.entry for decision in record.decisions])
-    except ReplayDiverged:
-        return None
+def _fold(record: Record) -> tuple[Session | None, str]:
+    """The journal as it would be read from disk, folded again."""
+    if record.fold is None:
+        try:
+            entries = [ev.decode_entry(ev.encode_entry(decision.entry)) for decision in record.decisions]
+            record.fold = replay(entries), ""
+        except ReplayDiverged as error:
+            record.fold = None, str(error)
+    return record.fold
 
 
 def journal_json(record: Record) -> bytes:

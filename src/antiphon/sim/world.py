@@ -20,6 +20,7 @@ from antiphon.kernel.events import (
     TranscriptPartial,
 )
 from antiphon.kernel.policy import Policy
+from antiphon.kernel.session import Session
 from antiphon.languages import SPOKEN_BY_TURNS
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
@@ -73,6 +74,8 @@ class Record(msgspec.Struct):
     """What the caller said, word by word, and when."""
     crashed_at: list[float] = []
     open_ears: int = 0
+    fold: tuple[Session | None, str] | None = None
+    """The journal folded again, or why that diverged; made when it is first asked for."""
     closed: bool = False
     leaked: list[str] = []
 

@@ -1,0 +1,249 @@
+"""Every invariant can fail: one rule of the kernel or the runtime is broken at a time, and it is noticed by name.
+
+A check that cannot fail is none. The last test says that each of them has its culprit here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+
+from antiphon.kernel import floor_actions as caller
+from antiphon.kernel import reply_actions as agent
+from antiphon.kernel import session as kernel
+from antiphon.kernel.chart import Chart, Rule
+from antiphon.kernel.floor import FLOOR
+from antiphon.kernel.interruption import Words
+from antiphon.media.playout import Playout
+from antiphon.runtime.call import Call
+from antiphon.runtime.driver import Driver
+from antiphon.runtime.effects import EffectRunner
+from antiphon.runtime.executor import Executor
+from antiphon.runtime.speech import Mouth
+from antiphon.sim import caller as sim_caller
+from antiphon.sim.invariants import CHECKS
+from antiphon.sim.runner import run_one
+
+SEEDS = 250
+
+Patch = pytest.MonkeyPatch
+Table = Mapping[tuple[str, str], Sequence[Rule[Any]]]
+
+
+def without_check(table: Table) -> Chart[Any]:
+    """A floor that the static check need not like."""
+    chart = object.__new__(Chart)
+    for name, value in (("name", "floor"), ("initial", "IDLE"), ("states", FLOOR.states), ("table", table)):
+        object.__setattr__(chart, name, value)
+    return chart
+
+
+def swap(patch: Patch, old: Callable[..., Any], new: Callable[..., Any]) -> None:
+    """Every rule that has the action or guard ``old`` gets ``new``."""
+
+    def mutated(rule: Rule[Any]) -> Rule[Any]:
+        actions = tuple(new if action is old else action for action in rule.actions)
+        return Rule(actions, rule.target, new if rule.guard is old else rule.guard)
+
+    table = {key: tuple(mutated(rule) for rule in rules) for key, rules in FLOOR.table.items()}
+    assert table != FLOOR.table
+    patch.setattr(kernel, "FLOOR", without_check(table))
+
+
+def put(patch: Patch, state: str, trigger: str, *rules: Rule[Any]) -> None:
+    assert (state, trigger) in FLOOR.table
+    patch.setattr(kernel, "FLOOR", without_check({**FLOOR.table, (state, trigger): rules}))
+
+
+def nothing(*_: object, **__: object) -> None:
+    return None
+
+
+# -- one broken rule each -------------------------------------------------------------------------
+
+
+def reply_started_twice(patch: Patch) -> None:
+    def twice(step: Any) -> None:
+        agent.start_reply(step)
+        step.emit(step.commands[-1])
+
+    swap(patch, agent.start_reply, twice)
+
+
+def next_reply_begins_before_the_last_one_is_cancelled(patch: Patch) -> None:
+    def forget(step: Any) -> None:
+        step.state.closing, step.state.reply = None, None
+
+    swap(patch, caller.cancel_reply, forget)
+
+
+def words_over_its_speech_make_it_hang_up(patch: Patch) -> None:
+    put(patch, "INTERRUPT", "TranscriptPartial", Rule((caller.hang_up,), "IDLE"))
+
+
+def pause_does_nothing(patch: Patch) -> None:
+    patch.setattr(Mouth, "pause", nothing)
+
+
+def backchannels_count_as_speech(patch: Patch) -> None:
+    patch.setattr(agent, "weigh", lambda text, *_: Words.SPEECH if text else Words.NONE)
+
+
+def coughs_count_as_speech(patch: Patch) -> None:
+    put(patch, "INTERRUPT", "DeadlineReached:interrupt", Rule((caller.cancel_reply, caller.listen), "LISTENING"))
+    put_also = Rule[Any]((caller.forget_final,))
+    patch.setattr(
+        kernel, "FLOOR", without_check({**kernel.FLOOR.table, ("INTERRUPT", "TranscriptFinal"): (put_also,)})
+    )
+
+
+def a_question_that_was_not_answered_is_forgotten(patch: Patch) -> None:
+    told = agent.interrupted_to_pieces
+
+    def forgetful(step: Any, reply: Any, heard: str) -> None:
+        if heard:
+            told(step, reply, heard)
+
+    patch.setattr(caller, "interrupted_to_pieces", forgetful)
+
+
+def no_filler(patch: Patch) -> None:
+    put(patch, "THINKING", "DeadlineReached:filler", Rule())
+
+
+def no_deadline_ever_comes(patch: Patch) -> None:
+    patch.setattr(Driver, "_deadline", nothing)
+
+
+def a_dry_line_is_not_noticed(patch: Patch) -> None:
+    def patient(step: Any) -> None:
+        step.disarm("watchdog", "filler")
+        step.arm("reply", 30_000)
+
+    swap(patch, agent.await_more, patient)
+
+
+def cancel_does_not_clear_the_line(patch: Patch) -> None:
+    cancel = Playout.cancel
+    patch.setattr(Playout, "cancel", lambda self, turn, now: (cancel(self, turn, now)[0], False))
+
+
+def resuming_begins_at_the_last_second_again(patch: Patch) -> None:
+    pause = Playout.pause
+
+    def rewinds(self: Playout, now: float) -> bool:
+        told = pause(self, now)
+        if self.turn >= 0:
+            self._sent = max(self._reel.base, self._sent - 16_000)
+        return told
+
+    patch.setattr(Playout, "pause", rewinds)
+
+
+def history_is_not_cut(patch: Patch) -> None:
+    patch.setattr(agent.history, "heard_text", lambda parts, *_: " ".join(part.text for part in parts))
+
+
+def an_effect_is_run_whenever_it_is_asked_for(patch: Patch) -> None:
+    swap(patch, agent.is_effect_new, lambda step: True)
+
+
+def an_effect_is_carried_out_twice(patch: Patch) -> None:
+    run = EffectRunner.run
+
+    def twice(self: EffectRunner, order: Any, error: Any) -> None:
+        run(self, order, error)
+        run(self, order, error)
+
+    patch.setattr(EffectRunner, "run", twice)
+
+
+def an_effect_that_was_lost_is_run_again(patch: Patch) -> None:
+    """After a crash, what may have run is not simply run once more."""
+    patch.setattr("antiphon.runtime.call.EffectKind", msgspec.structs.replace and type("Kind", (), {"READ": "write"}))
+
+
+def a_closed_mouth_goes_on_synthesizing(patch: Patch) -> None:
+    patch.setattr(Mouth, "close", nothing)
+    patch.setattr(Executor, "stop_work", nothing)
+
+
+def a_dropped_line_keeps_its_ear(patch: Patch) -> None:
+    patch.setattr(sim_caller.SimEar, "close", nothing)
+
+
+def the_end_is_not_written_down(patch: Patch) -> None:
+    patch.setattr(Call, "_close", lambda self, driver, reason: self._released(self))
+
+
+def decisions_depend_on_the_process(patch: Patch) -> None:
+    numbers = count()
+    digest = kernel.digest
+    patch.setattr(kernel, "digest", lambda commands: digest(commands)[:-1] + bytes([next(numbers) % 256]))
+
+
+def state_depends_on_the_process(patch: Patch) -> None:
+    numbers = count()
+
+    def numbered(step: Any) -> None:
+        agent.note_generated(step)
+        step.state.failures = next(numbers)
+
+    swap(patch, agent.note_generated, numbered)
+
+
+def stale_work_is_let_through(patch: Patch) -> None:
+    patch.setattr(kernel, "_is_stale_work", lambda state, event: False)
+
+
+CULPRITS: list[tuple[str, Callable[[Patch], None], bool]] = [
+    ("one_reply_at_a_time", reply_started_twice, False),
+    ("one_reply_at_a_time", next_reply_begins_before_the_last_one_is_cancelled, False),
+    ("one_reply_at_a_time", stale_work_is_let_through, True),
+    ("never_hangs_up_on_a_talker", words_over_its_speech_make_it_hang_up, False),
+    ("silence_first", pause_does_nothing, False),
+    ("noises_are_no_words", backchannels_count_as_speech, False),
+    ("noises_are_no_words", coughs_count_as_speech, False),
+    ("no_word_of_the_caller_is_lost", a_question_that_was_not_answered_is_forgotten, False),
+    ("every_turn_is_heard", no_filler, True),
+    ("every_turn_is_heard", no_deadline_ever_comes, True),
+    ("no_long_silence", a_dry_line_is_not_noticed, True),
+    ("nothing_stale_is_spoken", cancel_does_not_clear_the_line, False),
+    ("nothing_is_said_twice", resuming_begins_at_the_last_second_again, False),
+    ("history_is_what_was_heard", history_is_not_cut, False),
+    ("effects_run_once", an_effect_is_run_whenever_it_is_asked_for, False),
+    ("effects_run_once", an_effect_is_carried_out_twice, False),
+    ("always_closes", no_deadline_ever_comes, False),
+    ("always_closes", a_closed_mouth_goes_on_synthesizing, True),
+    ("always_closes", a_dropped_line_keeps_its_ear, False),
+    ("always_closes", the_end_is_not_written_down, False),
+    ("replays_the_same", decisions_depend_on_the_process, False),
+    ("replays_the_same", state_depends_on_the_process, False),
+]
+
+
+def seeds() -> Iterator[int]:
+    return iter(range(1, SEEDS + 1))
+
+
+@pytest.mark.parametrize(("name", "culprit", "faults"), CULPRITS, ids=[c.__name__ for _, c, _ in CULPRITS])
+def test_a_broken_rule_is_noticed_by_name(
+    name: str, culprit: Callable[[Patch], None], faults: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (2, 3):
+        assert run_one(seed, faults).violations == ()
+    culprit(monkeypatch)
+    told: set[str] = set()
+    for seed in seeds():
+        told |= {what.partition(":")[0] for what in run_one(seed, faults).violations}
+        if name in told:
+            return
+    pytest.fail(f"{culprit.__name__} was not noticed by {name} in {SEEDS} calls, only by {sorted(told)}")
+
+
+def test_every_invariant_has_a_culprit() -> None:
+    assert {name for name, _, _ in CULPRITS} == {check.__name__ for check in CHECKS}
