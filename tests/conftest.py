@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-ALONE = ("acceptance", "bench")
+ALONE = ("acceptance", "bench", "phone")
 HERE = Path(__file__).parent
 
 

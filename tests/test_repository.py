@@ -121,6 +121,7 @@ INTRUSIONS = {
     "transports/sequence.py": ("import fastapi", "HTTP belongs to the server"),
     "stores/rows.py": ("import picows", "Sockets belong to the server"),
     "observe/views.py": ("import aiohttp", "The HTTP client belongs to the providers"),
+    "runtime/host.py": ("import loguru", "The library logs through the standard library"),
     "cli/calls.py": ("import hypothesis", "What checks others is used by nobody"),
 }
 
