@@ -32,7 +32,7 @@ def paused() -> Play:
 def test_words_take_the_floor_and_history_is_cut_to_what_was_heard() -> None:
     play = paused()
     play.rows(
-        (300, ev.TranscriptPartial(2, "wait"), "LISTENING", ["CancelReply 2"]),
+        (300, ev.TranscriptPartial(2, "wait no"), "LISTENING", ["CancelReply 2"]),
         (20, ev.PlayoutStopped(2, 0, 10), "LISTENING", []),
         (10, ev.SegmentPlayed(2, 0), "LISTENING", []),  # raced with the cancel
         (10, ev.SegmentReady(2, 1, 1, "late"), "LISTENING", []),
@@ -45,7 +45,7 @@ def test_words_take_the_floor_and_history_is_cut_to_what_was_heard() -> None:
 
 def test_what_was_heard_may_be_reported_after_the_next_question() -> None:
     play = paused()
-    play.tell(ev.TranscriptPartial(2, "wait"))
+    play.tell(ev.TranscriptPartial(2, "wait no"))
     play.tell(ev.SpeechStopped(0, 200))
     play.wait(200)
     play.final("wait")
@@ -59,7 +59,7 @@ def test_a_cancelled_reply_that_never_reports_counts_as_far_as_it_was_played() -
     play.tell(ev.SegmentPlayed(2, 0))
     play.tell(ev.SegmentStarted(2, 1))
     play.tell(ev.SpeechStarted())
-    play.rows((100, ev.TranscriptPartial(2, "stop"), "LISTENING", ["CancelReply 2"]))
+    play.rows((100, ev.TranscriptPartial(2, "stop now"), "LISTENING", ["CancelReply 2"]))
     play.tell(ev.CallerHungUp())
     play.tell(ev.SessionClosed("caller"))
     assert play.history[-1] == "assistant: The fee is"
@@ -335,7 +335,7 @@ def test_the_greeting_can_be_interrupted_like_any_speech() -> None:
     play.tell(ev.SegmentStarted(1, 0))
     play.rows(
         (200, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 1"]),
-        (300, ev.TranscriptPartial(1, "fees"), "LISTENING", ["CancelReply 1"]),
+        (300, ev.TranscriptPartial(1, "fees please"), "LISTENING", ["CancelReply 1"]),
         (10, ev.PlayoutStopped(1, 0, 5), "LISTENING", []),
     )
     assert play.history == ["assistant: Hello"]

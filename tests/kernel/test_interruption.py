@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from antiphon.kernel.interruption import Words, tokens, weigh
+from antiphon.kernel.interruption import Words, confirms, tokens, weigh
 from antiphon.kernel.policy import Policy
 from antiphon.languages import backchannels, load_languages
 
@@ -114,3 +114,31 @@ def test_words_are_taken_apart_the_same_for_every_script() -> None:
     assert tokens("Mm-hm... OK, (yes)!") == ("mm-hm", "ok", "yes")
     assert tokens("हाँ। ठीक है॥") == ("हाँ", "ठीक", "है")
     assert tokens("అవును, సరే") == ("అవును", "సరే")
+
+
+LISTED = Policy(backchannels={"en-IN": ("okay", "mmm", "yes")}, unfinished={"en-IN": ("what", "the", "can", "about")})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "confirmed"),
+    [
+        ("", "what", False),  # a recogniser's first guess at "okay"
+        ("what", "okay", False),
+        ("", "hostel", False),  # one word, once
+        ("hostel", "hostel", True),
+        ("hostel", "hotel", False),  # it changed its mind
+        ("", "hostel fees", True),
+        ("", "what about the", False),  # words that nobody ends with prove nothing yet
+        ("what about the", "what about the fees", False),
+        ("what about the fees", "what about the fees", True),
+        ("okay", "okay hostel", False),
+    ],
+)
+def test_a_partial_confirms_only_beyond_doubt(before: str, now: str, confirmed: bool) -> None:
+    assert confirms(now, before, "en-IN", LISTED) is confirmed
+
+
+def test_a_final_murmur_with_a_stray_word_is_a_murmur() -> None:
+    assert weigh("mmm can", "en-IN", LISTED) is Words.BACKCHANNEL
+    assert weigh("what", "en-IN", LISTED) is Words.SPEECH
+    assert weigh("okay hostel", "en-IN", LISTED) is Words.SPEECH

@@ -12,6 +12,7 @@ transfer or goodbye. It is the ``_LADDER`` rules below; every wait of every stat
 from __future__ import annotations
 
 from antiphon.kernel import floor_actions as caller
+from antiphon.kernel import interrupt_actions as undecided
 from antiphon.kernel import reply_actions as agent
 from antiphon.kernel.chart import ANY, Chart, Rule, StateSpec
 from antiphon.kernel.state import Floor
@@ -46,10 +47,10 @@ _TURN_ENDS = (
 )
 _RESUMES = (
     # First away with what failed, then go on: else some of it would be heard.
-    R((agent.abandon_attempt, agent.resume, agent.start_reply), THINKING, agent.is_failed_with_next_tier),
-    R((agent.abandon_attempt, agent.resume, agent.apologise), THINKING, agent.is_failed_answer),
-    R((agent.resume, agent.start_reply_if_due), SPEAKING, agent.is_audible),
-    R((agent.resume, agent.start_reply_if_due), THINKING),
+    R((agent.abandon_attempt, undecided.resume, agent.start_reply), THINKING, undecided.is_failed_with_next_tier),
+    R((agent.abandon_attempt, undecided.resume, agent.apologise), THINKING, undecided.is_failed_answer),
+    R((undecided.resume, undecided.start_reply_if_due), SPEAKING, agent.is_audible),
+    R((undecided.resume, undecided.start_reply_if_due), THINKING),
 )
 _BARGE_IN = R((caller.cancel_reply, caller.listen), LISTENING)
 _FINISHED = (
@@ -60,11 +61,11 @@ _FINISHED = (
 )
 # Words that the transcriber found only after the agent had gone on still take the floor.
 _LATE_PARTIAL = (
-    R((caller.note_partial, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+    R((caller.note_partial, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
     R((caller.note_partial,)),
 )
 _LATE_FINAL = (
-    R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+    R((caller.note_final, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
     R((caller.forget_final,)),
 )
 _KEY = R((caller.cancel_reply, caller.note_digit, caller.listen), LISTENING)
@@ -120,7 +121,7 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
     (THINKING, "DeadlineReached:filler"): (
         R((agent.say_filler,), None, agent.may_fill),
         R((agent.abandon_attempt, agent.start_reply), None, agent.is_broken_off_with_next_tier),
-        R((agent.abandon_attempt, agent.apologise), None, agent.is_broken_off_answer),
+        R((agent.abandon_attempt, agent.apologise), None, undecided.is_broken_off_answer),
         R(),
     ),
     (THINKING, "DeadlineReached:reply"): _LADDER,
@@ -130,7 +131,7 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
     (THINKING, "SegmentCut"): (R((agent.note_cut,)),),
     (THINKING, "ReplyGenerated"): _GENERATED,
     (THINKING, "PlayoutFinished"): _FINISHED,
-    (THINKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
+    (THINKING, "SpeechStarted"): (R((caller.caller_starts, undecided.pause), INTERRUPT),),
     (THINKING, "SpeechStopped"): (R((caller.caller_stops,)),),
     (THINKING, "TranscriptPartial"): _LATE_PARTIAL,
     (THINKING, "TranscriptFinal"): _LATE_FINAL,
@@ -150,7 +151,7 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
     (SPEAKING, "PlayoutStarved"): (R((agent.await_more,), THINKING),),
     (SPEAKING, "PlayoutFinished"): _FINISHED,
     (SPEAKING, "DeadlineReached:watchdog"): (R((caller.cancel_reply, agent.say_apology), THINKING),),
-    (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, agent.pause), INTERRUPT),),
+    (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, undecided.pause), INTERRUPT),),
     (SPEAKING, "SpeechStopped"): (R((caller.caller_stops,)),),
     (SPEAKING, "TranscriptPartial"): _LATE_PARTIAL,
     (SPEAKING, "TranscriptFinal"): _LATE_FINAL,
@@ -161,27 +162,28 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
 
 _interrupt: dict[tuple[str, str], tuple[R, ...]] = {
     (INTERRUPT, "SpeechStarted"): (R((caller.caller_starts,)),),
-    (INTERRUPT, "SpeechStopped"): (R((caller.caller_stops, caller.finish_utterance, agent.await_words)),),
+    (INTERRUPT, "SpeechStopped"): (R((caller.caller_stops, caller.finish_utterance, undecided.await_words)),),
     (INTERRUPT, "TranscriptPartial"): _LATE_PARTIAL,
     (INTERRUPT, "TranscriptFinal"): (
-        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
-        R((caller.forget_final,), None, agent.is_caller_speaking),
+        R((caller.note_final, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
+        R((caller.forget_final,), None, undecided.is_caller_speaking),
         *(R((caller.forget_final, *rule.actions), rule.target, rule.guard) for rule in _RESUMES),
     ),
     (INTERRUPT, "TranscriptionFailed"): (
-        R((caller.note_final, *_BARGE_IN.actions), LISTENING, agent.takes_floor),
+        R((caller.note_final, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
         R((caller.forget_final,)),
     ),
     (INTERRUPT, "DeadlineReached:interrupt"): (
-        R((agent.listen_on,), None, agent.may_be_noise),
-        R(_BARGE_IN.actions, LISTENING, agent.is_caller_speaking),
+        R((undecided.listen_on,), None, undecided.may_be_noise),
+        R((undecided.murmur_on,), None, undecided.is_murmuring),
+        R(_BARGE_IN.actions, LISTENING, undecided.is_caller_speaking),
         *_RESUMES,
     ),
     (INTERRUPT, "IntentReady"): (R((agent.note_intent,)),),
     (INTERRUPT, "PassagesReady"): (R((agent.note_passages,)),),
     (INTERRUPT, "StageFailed"): (
         R((agent.note_unavailable,), None, agent.is_understanding),
-        R((agent.note_failed,)),
+        R((undecided.note_failed,)),
     ),
     (INTERRUPT, "SegmentReady"): (R((agent.note_segment,)),),
     (INTERRUPT, "SegmentStarted"): (R((agent.note_begun,)),),

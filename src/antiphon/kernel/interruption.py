@@ -2,6 +2,10 @@
 
 A sound during playback pauses it at once. Words that are more than a backchannel confirm the
 barge-in; a backchannel or nothing at all lets the reply go on.
+
+A recogniser's first guess at a murmur is often a short word of another kind ("what" for "okay"). Since
+playback is silent already, waiting costs nothing: in a partial such words do not count, and one word
+alone counts only once it has stood in two partials.
 """
 
 from __future__ import annotations
@@ -37,23 +41,44 @@ def _longest(listed: tuple[str, ...]) -> int:
 
 
 def weigh(text: str, language: str, policy: Policy) -> Words:
-    """Weighs what the caller said over the agent's speech.
+    """Weighs what the caller said over the agent's speech, by the transcriber's last word on it.
 
-    Backchannels of the call's language and of English count (code-mixed speech is common). What is
-    left after taking them away has to reach ``interrupt_words`` to be speech.
+    What is left after taking the backchannels away has to reach ``interrupt_words`` to be speech. Beside a
+    backchannel, words that nobody ends with ("mm-hm the") are taken for a part of it.
     """
     words = tokens(text)
     if not words:
         return Words.NONE
+    left = without_backchannels(words, language, policy)
+    if len(left) < len(words):
+        left = [word for word in left if word not in policy.unfinished.get(language, ())]
+    return Words.SPEECH if len(left) >= max(policy.interrupt_words, 1) else Words.BACKCHANNEL
+
+
+def confirms(partial: str, before: str, language: str, policy: Policy) -> bool:
+    """True if a partial is speech beyond doubt: two words of weight, or one that the partial before had, too."""
+    now, then = (_weighty(text, language, policy) for text in (partial, before))
+    needed = max(policy.interrupt_words, 1)
+    return len(now) >= needed and (len(now) > 1 or any(word in then for word in now))
+
+
+def _weighty(text: str, language: str, policy: Policy) -> list[str]:
+    light = policy.unfinished.get(language, ())
+    return [word for word in without_backchannels(tokens(text), language, policy) if word not in light]
+
+
+def without_backchannels(words: tuple[str, ...], language: str, policy: Policy) -> list[str]:
+    """What is left; backchannels of the language and of English count (code-mixed speech is common)."""
     listed = policy.backchannels.get(language, ()) + policy.backchannels.get("en-IN", ())
     phrases, longest = _phrases(listed), _longest(listed)
-    left, at = 0, 0
+    left: list[str] = []
+    at = 0
     while at < len(words):
         for size in range(min(longest, len(words) - at), 0, -1):
             if words[at : at + size] in phrases:
                 at += size
                 break
         else:
-            left += 1
+            left.append(words[at])
             at += 1
-    return Words.SPEECH if left >= max(policy.interrupt_words, 1) else Words.BACKCHANNEL
+    return left

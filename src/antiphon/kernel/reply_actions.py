@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.kernel import history
-from antiphon.kernel.commands import AbandonAttempt, PausePlayout, ResumePlayout, RunEffect, Say, StartReply
+from antiphon.kernel.commands import AbandonAttempt, RunEffect, Say, StartReply
 from antiphon.kernel.effects import MAX_EFFECTS, Effect, EffectKind, EffectStatus, settle
 from antiphon.kernel.events import (
     CommandLost,
@@ -18,11 +18,8 @@ from antiphon.kernel.events import (
     SegmentReady,
     SegmentStarted,
     StageFailed,
-    TranscriptFinal,
-    TranscriptPartial,
 )
 from antiphon.kernel.history import Message, Segment
-from antiphon.kernel.interruption import Words, weigh
 from antiphon.kernel.state import ANSWER, TIERS, Caller, Phase, Reply
 from antiphon.kernel.step import Step
 
@@ -287,71 +284,6 @@ def interrupted_to_pieces(step: Step, reply: Reply, heard: str) -> None:
         state.pieces.insert(0, reply.question)
 
 
-# -- interruption -------------------------------------------------------------------------------
-
-
-def pause(step: Step) -> None:
-    """Silence first, decide later. The time that the present attempt has left stands still meanwhile."""
-    state = step.state
-    state.interrupted_at = step.now
-    state.reply_left = max(0, state.deadlines.get("reply", step.now) - step.now)
-    step.emit(PausePlayout(step.reply.turn))
-    step.disarm("understand", "filler", "reply", "watchdog")
-    step.arm("interrupt", step.policy.interrupt_ms)
-
-
-def resume(step: Step) -> None:
-    """It was no interruption: go on where the caller stopped hearing."""
-    reply = step.reply
-    step.emit(ResumePlayout(reply.turn))
-    step.disarm("interrupt", "final")
-    if is_audible(step):
-        arm_watchdog(step)
-    else:
-        step.arm("filler", step.policy.filler_ms)
-    if step.state.reply_left:
-        step.arm("reply", step.state.reply_left)
-    elif not is_audible(step):
-        step.arm("reply", step.policy.stall_ms)
-
-
-def start_reply_if_due(step: Step) -> None:
-    """Resuming a turn that had not come to its reply yet."""
-    if step.reply.attempt == 0:
-        start_reply(step)
-
-
-def await_words(step: Step) -> None:
-    """The sound is over; the transcriber says what it was, or time does."""
-    step.arm("interrupt", step.policy.interrupt_ms)
-
-
-def listen_on(step: Step) -> None:
-    """The caller talks on without words so far: wait until it is surely speech."""
-    step.arm("interrupt", step.state.interrupted_at + step.policy.interrupt_speech_ms - step.now)
-
-
-def note_failed(step: Step) -> None:
-    """The reply failed while the caller holds the floor: the ladder goes on when they give it back."""
-    step.reply.failed = True
-
-
-def takes_floor(step: Step) -> bool:
-    """Words that are more than a backchannel."""
-    event = step.event
-    text = event.text if isinstance(event, (TranscriptFinal, TranscriptPartial)) else step.state.last_partial
-    return weigh(text, step.state.language, step.policy) is Words.SPEECH
-
-
-def is_caller_speaking(step: Step) -> bool:
-    return step.state.caller is Caller.SPEAKING
-
-
-def may_be_noise(step: Step) -> bool:
-    state = step.state
-    return is_caller_speaking(step) and step.now - state.interrupted_at < step.policy.interrupt_speech_ms
-
-
 def is_audible(step: Step) -> bool:
     """Resuming will be heard at once: a segment was begun and not finished."""
     return any(part.status == "started" for part in step.reply.segments)
@@ -360,18 +292,6 @@ def is_audible(step: Step) -> bool:
 def is_broken_off_with_next_tier(step: Step) -> bool:
     """The voice went silent in the middle of a segment."""
     return is_audible(step) and has_next_tier(step)
-
-
-def is_broken_off_answer(step: Step) -> bool:
-    return is_audible(step) and is_answer(step)
-
-
-def is_failed_with_next_tier(step: Step) -> bool:
-    return step.reply.failed and has_next_tier(step)
-
-
-def is_failed_answer(step: Step) -> bool:
-    return step.reply.failed and is_answer(step)
 
 
 # -- effects ------------------------------------------------------------------------------------
