@@ -169,6 +169,7 @@ class _Serving:
                 allow_open=server.allow_open,
                 drain_s=server.drain_s,
                 on_ready=on_ready,
+                on_drain=antiphon.host.stop_admitting,
                 signals=False,
             )
         except ConfigError as error:

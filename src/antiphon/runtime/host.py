@@ -115,9 +115,13 @@ class Host:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def stop_admitting(self) -> None:
+        """No new calls from now on; those that are held go on."""
+        self.draining = True
+
     async def drain(self, timeout_s: float) -> int:
         """Takes no new calls, lets the others finish for ``timeout_s``, then closes them; returns how many."""
-        self.draining = True
+        self.stop_admitting()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()

@@ -13,6 +13,7 @@ import functools
 import gc
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -260,7 +261,7 @@ async def _bind(host: str, port: int, *, open_allowed: bool, reuse_port: bool) -
             )
         return socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=reuse_port)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text names the address again
         raise ConfigError(f"cannot listen on {host}:{port}: {reason}", code="server.bind") from None
 
 
