@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from antiphon.config import Provider, Settings
+from antiphon.config import Settings
 from antiphon.errors import ConfigError, MissingExtra
 from antiphon.kernel.policy import Policy
 from antiphon.knowledge import load_knowledge, speaking_for
@@ -34,7 +34,7 @@ from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Classifier, Responder, Retriever, Synthesizer
+from antiphon.runtime.ports import Classifier, Retriever, Synthesizer
 from antiphon.runtime.services import Media, Providers, Services
 from antiphon.runtime.vad import SileroActivity
 from antiphon.runtime.writer import JournalWriter
@@ -121,10 +121,6 @@ def _providers(settings: Settings) -> Providers:
     )
 
 
-def _responder(chosen: Provider, settings: Settings) -> Responder:
-    return load("llm", chosen.provider, _informed(chosen.provider, chosen.settings, settings))
-
-
 def _classifier(settings: Settings) -> Classifier:
     try:
         given = _informed(settings.intent.provider, settings.intent.settings, settings)
@@ -203,8 +199,10 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
         yield Antiphon(settings, host, front.app, front.routes, front.vitals)
     finally:
         wheel.close()
-        await writer.close()
-        await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)
+        closing = [writer.close(), *(part.close() for part in reversed(parts))]
+        for result in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("a part could not be closed cleanly", exc_info=result)
 
 
 async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, Awaitable[None]], starting: set[str]) -> None:

@@ -36,7 +36,7 @@ SCRIPTS = {
         Say("When do applications close?"),
         Say("And for international students?"),
         Say("What is the capital of France?"),
-        Say("Goodbye."),
+        Say("Bye bye."),
     ),
     "CAplain": (ASKED,),
     "CAbargein": (ASKED, Say("When do applications open?", barge_in_s=5.0)),

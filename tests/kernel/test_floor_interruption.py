@@ -185,6 +185,23 @@ def test_a_caller_who_goes_on_while_it_thinks_is_one_question() -> None:
     assert classify.text == "what are the hostel fees"
 
 
+def test_a_filler_is_no_answer_to_a_caller_who_goes_on() -> None:
+    play = greeted()
+    play.asked("what are the")
+    play.understood()
+    play.rows(
+        (900, None, "THINKING", ["Say 2 filler ..."]),
+        (0, ev.SegmentReady(2, 1, 0, "One moment, please.", "filler"), "THINKING", []),
+        (0, ev.SegmentStarted(2, 0), "SPEAKING", []),
+        (500, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
+        (300, ev.TranscriptPartial(2, "hostel fees"), "LISTENING", ["CancelReply 2"]),
+        (0, ev.PlayoutStopped(2, 0, 11), "LISTENING", []),
+        (300, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, ev.TranscriptFinal(2, "hostel fees"), "THINKING", ["FinishUtterance 2", "Classify 3", "Retrieve 3"]),
+    )
+    assert play.history[-2:] == ["assistant: One moment,", "user: what are the hostel fees"]
+
+
 def test_a_cough_while_it_thinks_only_delays_the_answer() -> None:
     play = greeted()
     play.asked()

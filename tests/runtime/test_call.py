@@ -10,7 +10,7 @@ import pytest
 from call_parts import POLICY, House, SlowJournal, Wire, in_pieces, start
 from call_parts import Answers as Responder
 
-from antiphon.errors import AdmissionRefused, StoreError
+from antiphon.errors import StoreError
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.events import Entry
@@ -244,7 +244,7 @@ def test_a_call_that_cannot_be_opened_ends_its_line_and_frees_its_place(caplog: 
         wire = Wire()
         host.connect(start(), wire)
         await asyncio.sleep(0.1)
-        assert wire.ends == [("hang_up", "failed")]
+        assert wire.ends == [("close", (1011, "session.failed"))], "not on purpose: the carrier brings the caller back"
         assert host.active == 0
         assert house.writer._books == {}, "its journal is not kept open"
         await asyncio.sleep(100)

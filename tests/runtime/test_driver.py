@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from antiphon.errors import StoreError
+from antiphon.errors import StaleWriter, StoreError
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.policy import Policy, encode_policy
 from antiphon.kernel.session import Session
 from antiphon.runtime import driver as module
 from antiphon.runtime.driver import Driver
+from antiphon.runtime.durable import WhenDown, may_proceed
 from antiphon.sim.clock import VirtualTimeLoop, run
 
 QUIET = Policy(greeting=False, silence_ms=9_000, silence_prompts=2)
@@ -28,6 +29,10 @@ class Book:
     def __init__(self) -> None:
         self.entries: list[ev.Entry] = []
         self.waiting: list[Callable[[Exception | None], None]] = []
+        self.when_down: WhenDown = "go_on"
+
+    def may_proceed(self, command: cmd.AnyCommand, error: Exception | None) -> bool:
+        return may_proceed(command, error, self.when_down)
 
     def append(self, session: str, entry: ev.Entry, then: Callable[[Exception | None], None] | None = None) -> None:
         self.entries.append(entry)
@@ -146,8 +151,19 @@ def test_there_is_never_more_than_one_timer(monkeypatch: pytest.MonkeyPatch) -> 
     run(main())
 
 
-@pytest.mark.parametrize("error", [None, StoreError("disk full", code="store.full")])
-def test_a_durable_order_waits_for_its_entry_others_do_not(error: Exception | None) -> None:
+@pytest.mark.parametrize(
+    ("error", "when_down", "done"),
+    [
+        (None, "go_on", True),
+        (None, "refuse", True),
+        (StoreError("disk full", code="store.full"), "go_on", True),
+        (StoreError("disk full", code="store.full"), "refuse", False),
+        (StaleWriter("another has it"), "go_on", False),
+    ],
+)
+def test_a_durable_order_waits_for_its_entry_others_do_not(
+    error: Exception | None, when_down: WhenDown, done: bool
+) -> None:
     async def main() -> None:
         bench = Bench(Policy(greeting=False, silence_prompts=0, silence_ms=1_000))
         await asyncio.sleep(1.0)
@@ -159,8 +175,9 @@ def test_a_durable_order_waits_for_its_entry_others_do_not(error: Exception | No
         bench.driver.post(ev.PlayoutFinished(1))
         assert bench.names == ["Say"], "hanging up waits for the disk"
         bench.driver.post(ev.SpeechStarted())  # facts do not wait
+        bench.book.when_down = when_down
         bench.book.answer(error)
-        assert bench.done[-1][1:] == (cmd.HangUp("s1:hangup:1", "agent"), error)
+        assert (bench.done[-1][1:] == (cmd.HangUp("s1:hangup:1", "agent"), error)) is done
         bench.driver.close()
 
     run(main())

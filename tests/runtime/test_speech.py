@@ -72,6 +72,12 @@ def filler(turn: int = 1, attempt: int = 1) -> Say:
     return Say(turn, attempt, "filler", "en-IN", last=False)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voice may be silent for as long as a test likes."""
+    monkeypatch.setattr(speech, "SOUND_TIMEOUT_S", 100.0)
+
+
 # -- the ordinary case ----------------------------------------------------------------------------
 
 
@@ -158,6 +164,7 @@ def test_a_filler_wanted_in_the_middle_of_a_sentence_is_not_said() -> None:
     run(main())
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_filler_wanted_because_the_voice_went_silent_in_a_word_says_so() -> None:
     """It would stand in the middle of a sentence: the ladder shall go on instead."""
 
@@ -206,6 +213,7 @@ def test_an_abandoned_attempt_that_was_not_heard_leaves_nothing() -> None:
     run(main())
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_voice_that_stalls_in_an_older_attempt_takes_nothing_of_the_present_one_with_it() -> None:
     async def main() -> None:
         asked = 0
@@ -252,6 +260,18 @@ def test_what_an_older_turn_or_attempt_still_says_is_not_heard() -> None:
 
 
 def test_the_next_voice_says_what_the_first_could_not_begin() -> None:
+    async def main() -> None:
+        mouth = await room(failing(after_words=0), SimSynthesizer("second"))
+        mouth.speak(1, "one two.")
+        await asyncio.sleep(3)
+        assert mouth.heard == ["one", "two"]
+        assert mouth.facts.of(ev.StageFailed) == []
+        assert mouth.facts.of(ev.SegmentSynthesized) == [ev.SegmentSynthesized(1, 1, 0, "second")]
+
+    run(main())
+
+
+def test_the_next_voice_takes_over_from_one_that_connects_but_says_nothing() -> None:
     async def main() -> None:
         mouth = await room(failing(after_words=0), SimSynthesizer("second"))
         mouth.speak(1, "one two.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import msgspec
 import pytest
 
 from antiphon.kernel import events as ev
-from antiphon.kernel import reply_actions
+from antiphon.kernel import history
 from antiphon.kernel.session import replay
+from antiphon.sim.clock import run
 from antiphon.sim.far_end import WORD_MS, FarEnd, read_back, spoken
 from antiphon.sim.invariants import journal_json, violations
 from antiphon.sim.plan import Act, Plan, draw, smaller
@@ -59,7 +61,7 @@ def test_plans_have_everything_in_them() -> None:
     """Whatever is promised to be simulated is drawn often enough to matter."""
     plans = [draw(seed, True) for seed in range(1, 801)]
     acts = Counter(act.kind for plan in plans for act in plan.acts)
-    kinds = {"ask", "split", "interrupt", "cough", "backchannel", "digits", "silence"}
+    kinds = {"ask", "split", "interrupt", "cough", "backchannel", "digits", "key", "silence"}
     kinds |= {"drop", "second_line", "crash", "hang_up"}
     assert set(acts) == kinds
     assert min(acts.values()) >= 50
@@ -109,7 +111,8 @@ def test_a_stubborn_provider_speaks_on_after_it_was_cancelled_and_nobody_hears_i
 
 
 def test_a_call_whose_process_dies_goes_on_with_what_was_acknowledged() -> None:
-    record = simulate(Plan(1, acts=(Act("ask", 3), Act("crash", 1, 500), Act("ask", 2))))
+    wait = Act("silence", after_ms=2_000)
+    record = simulate(Plan(1, acts=(Act("ask", 3), wait, Act("crash", 1, 500), Act("ask", 2), wait)))
     assert violations(record) == []
     assert len(record.crashed_at) == 1
     session = replay(decision.entry for decision in record.decisions)
@@ -120,12 +123,10 @@ def test_a_call_whose_process_dies_goes_on_with_what_was_acknowledged() -> None:
 # -- shrinking ------------------------------------------------------------------------------------
 
 
-@pytest.fixture()
+@pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> str:
     """A rule that is broken on purpose: interrupted replies count as heard to their end. Returns the invariant."""
-    monkeypatch.setattr(
-        reply_actions.history, "heard_text", lambda segments, *_: " ".join(part.text for part in segments)
-    )
+    monkeypatch.setattr(history, "heard_text", lambda segments, *_: " ".join(part.text for part in segments))
     return "history_is_what_was_heard"
 
 
@@ -172,10 +173,6 @@ def test_what_was_heard_is_read_back_to_the_sample() -> None:
 
 
 def test_the_far_end_plays_in_real_time_and_forgets_what_is_cleared() -> None:
-    import asyncio
-
-    from antiphon.sim.clock import run
-
     async def main() -> None:
         loop = asyncio.get_running_loop()
         line = FarEnd(loop, 0.05, lambda reason: None)

@@ -17,6 +17,7 @@ from antiphon.kernel.commands import (
     TransferCall,
 )
 from antiphon.kernel.events import (
+    MAX_TEXT,
     CallerHungUp,
     DigitPressed,
     LineAttached,
@@ -108,8 +109,9 @@ def finish_utterance(step: Step) -> None:
 def note_final(step: Step) -> None:
     """Keeps what was said; an utterance whose final failed counts as its last partial."""
     text = final_text(step)
-    if text:
-        step.state.pieces.append(text)
+    room = MAX_TEXT - sum(len(piece) + 1 for piece in step.state.pieces)
+    if text and room > 0:
+        step.state.pieces.append(text[:room])
     forget_final(step)
 
 
@@ -295,7 +297,9 @@ def book_unreported(step: Step) -> None:
     state = step.state
     if state.closing is not None:
         closing, state.closing = state.closing, None
-        interrupted_to_pieces(step, closing, history.played_text(closing.segments))
+        parts = closing.segments
+        answer = history.played_text(history.without_leads(parts))
+        interrupted_to_pieces(step, closing, history.played_text(parts), answer)
 
 
 def book_stopped(step: Step) -> None:
@@ -304,8 +308,11 @@ def book_stopped(step: Step) -> None:
     state = step.state
     if state.closing is not None:
         closing, state.closing = state.closing, None
-        heard = history.heard_text(closing.segments, event.segment, event.heard_chars)
-        interrupted_to_pieces(step, closing, heard)
+        heard, answer = (
+            history.heard_text(parts, event.segment, event.heard_chars)
+            for parts in (closing.segments, history.without_leads(closing.segments))
+        )
+        interrupted_to_pieces(step, closing, heard, answer)
 
 
 def detach(step: Step) -> None:

@@ -27,6 +27,10 @@ class Segment(msgspec.Struct, array_like=True):
     language: str = ""
 
 
+LEADS = ("filler", "resumed")
+"""Phrases that come before an answer and are none."""
+
+
 def heard_text(segments: Sequence[Segment], stopped_in: int, heard_chars: int) -> str:
     """What was heard when playout stopped ``heard_chars`` characters into segment ``stopped_in``.
 
@@ -55,7 +59,13 @@ def whole_words(text: str, chars: int) -> str:
 
 
 def played_text(segments: Sequence[Segment]) -> str:
-    return " ".join(segment.text.strip() for segment in segments if segment.status == "played")
+    parts = [segment.text.strip() for segment in segments if segment.status == "played"]
+    return " ".join(part for part in parts if part)
+
+
+def without_leads(segments: Sequence[Segment]) -> list[Segment]:
+    """The segments, with nothing said in those that are no answer."""
+    return [msgspec.structs.replace(part, text="") if part.kind in LEADS else part for part in segments]
 
 
 def add(history: list[Message], message: Message, turns: int) -> None:

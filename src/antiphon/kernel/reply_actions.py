@@ -19,12 +19,9 @@ from antiphon.kernel.events import (
     SegmentStarted,
     StageFailed,
 )
-from antiphon.kernel.history import Message, Segment
+from antiphon.kernel.history import LEADS, Message, Segment
 from antiphon.kernel.state import ANSWER, TIERS, Caller, Phase, Reply
 from antiphon.kernel.step import Step
-
-LEADS = ("filler", "resumed")
-"""Phrases that come before an answer and are none."""
 
 LAST_WORDS = ("apology", "goodbye")
 """Phrases after whose failure nothing audible is left to try."""
@@ -269,17 +266,16 @@ def say_goodbye(step: Step) -> None:
     say(step, "goodbye", ends_call=True)
 
 
-def interrupted_to_pieces(step: Step, reply: Reply, heard: str) -> None:
-    """Books what was heard of a reply that was cut off.
+def interrupted_to_pieces(step: Step, reply: Reply, heard: str, answer: str) -> None:
+    """Books what was heard of a reply that was cut off; ``answer`` is that without fillers.
 
-    If nothing was, the caller was not answered: their question goes back in front of what they say next.
+    If there is none, the caller was not answered: their question goes back in front of what they say next.
     """
     state = step.state
     if heard:
         message = Message("assistant", heard, state.language, reply.turn)
         history.add(state.history, message, step.policy.history_turns)
-        return
-    if reply.question and state.reply is None and state.phase in (Phase.LIVE, Phase.DETACHED):
+    if not answer and reply.question and state.reply is None and state.phase in (Phase.LIVE, Phase.DETACHED):
         state.history = [entry for entry in state.history if (entry.role, entry.turn) != ("user", reply.turn)]
         state.pieces.insert(0, reply.question)
 

@@ -20,8 +20,8 @@ from antiphon.kernel.commands import AnyCommand
 from antiphon.kernel.effects import EffectKind
 from antiphon.kernel.events import AnyEvent, Entry
 from antiphon.kernel.floor import FLOOR
+from antiphon.kernel.history import LEADS
 from antiphon.kernel.policy import Policy, decode_policy
-from antiphon.kernel.reply_actions import LEADS
 from antiphon.kernel.state import SHAPE, Floor, Phase, State, decode_state, encode_state
 from antiphon.kernel.step import Step
 

@@ -8,7 +8,7 @@ import msgspec
 
 from antiphon.kernel import history
 from antiphon.kernel.events import SegmentReady
-from antiphon.kernel.reply_actions import LEADS
+from antiphon.kernel.history import LEADS
 from antiphon.observe.latency import Milestones, divide
 from antiphon.observe.views import (
     EffectView,

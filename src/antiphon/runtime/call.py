@@ -11,9 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import msgspec
-
-from antiphon.errors import StaleWriter, StoreError
+from antiphon.errors import StaleWriter, StoreError, UnknownSession
 from antiphon.kernel import commands as cmd
 from antiphon.kernel.effects import EffectKind, unfinished
 from antiphon.kernel.events import (
@@ -35,7 +33,7 @@ from antiphon.runtime.effects import EffectRunner
 from antiphon.runtime.executor import Executor
 from antiphon.runtime.listen import Ear, Listener
 from antiphon.runtime.ports import CallStart, Line
-from antiphon.runtime.recovery import recover
+from antiphon.runtime.recovery import OPEN_TIMEOUT_S, recover
 from antiphon.runtime.services import Services
 from antiphon.runtime.speech import Mouth
 
@@ -44,6 +42,8 @@ MAX_EARLY = 250
 MAX_EARLY_FACTS = MAX_EARLY + 50
 """Facts find room where audio does not: a hang-up must not be lost behind it."""
 CLOSE_NORMAL = 1000
+CLOSE_FAILED = 1011
+"""Our fault: the carrier may bring the caller back."""
 CLOSE_TAKEN_OVER = 4001
 """WebSocket close code (private range) that tells a line that a newer one holds its call."""
 
@@ -115,6 +115,7 @@ class Call:
         self._executor: Executor | None = None
         self._epoch = 0
         self._saving: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._opening = asyncio.ensure_future(self._open())
 
     @property
@@ -159,8 +160,7 @@ class Call:
         except Exception:
             # Without a session nobody would ever speak to this caller: end the line, loudly.
             log.exception("the call could not be opened", extra={"call": self.id})
-            self.end_reason = "failed"
-            self.line.hang_up("failed")
+            self.line.close(CLOSE_FAILED, "session.failed")
             self._release_parts()
             if self.driver is not None:
                 self.driver.close()
@@ -169,6 +169,7 @@ class Call:
 
     async def _begin(self) -> None:
         services = self._services
+        await self._settled_before()
         session, self._epoch = await recover(services.journal, self.id)
         services.writer.open(self.id, self._epoch, session.state.seq)
         self.driver = Driver(
@@ -194,6 +195,16 @@ class Call:
             later()
         if session.state.phase is Phase.DETACHED:
             self._detach_parts()  # the line was gone before its session was there
+
+    async def _settled_before(self) -> None:
+        """What an earlier call of this id still has to write comes before what this one reads."""
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self._services.writer.flush(self.id)
+        except UnknownSession:
+            return
+        except (StoreError, TimeoutError) as error:
+            log.warning("an earlier call's end is not on disk yet: %s", error, extra={"call": self.id})
 
     def _checkpoint(self, seq: int, snapshot: bytes) -> None:
         async def save() -> None:
@@ -321,8 +332,17 @@ class Call:
         driver = self.driver
         self._release_parts()
         self.line.close(CLOSE_NORMAL, reason)
-        if driver is not None:
+        if driver is None:
+            return
+        if self._executor is not None and self._executor.effects.running:
+            self._closing = asyncio.ensure_future(self._close_when_settled(driver, reason, self._executor.effects))
+        else:
             asyncio.get_running_loop().call_soon(self._close, driver, reason)
+
+    async def _close_when_settled(self, driver: Driver, reason: str, effects: EffectRunner) -> None:
+        """What an effect did to the world belongs into the journal, whoever hung up meanwhile."""
+        await effects.settled()
+        self._close(driver, reason)
 
     def _close(self, driver: Driver, reason: str) -> None:
         driver.post(SessionClosed(reason))
@@ -359,20 +379,14 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        return self.driver is not None and self.driver.session.is_over
+        """Ended, or about to be: nobody can take it on any more."""
+        return self.driver is not None and self.driver.session.state.phase in (
+            Phase.ENDING,
+            Phase.ENDED,
+            Phase.CLOSED,
+        )
 
-
-class CallView(msgspec.Struct, frozen=True):
-    """A call as the outside sees it."""
-
-    call_id: str
-    floor: str
-    turn: int
-    language: str
-    transport: str
-    phase: str
-
-
-def view(call: Call) -> CallView:
-    state = call.driver.session.state if call.driver is not None else Session().state
-    return CallView(call.id, str(state.floor), state.turn, state.language, call.start.transport, str(state.phase))
+    @property
+    def is_detached(self) -> bool:
+        """Its line broke; it waits for its caller."""
+        return self.driver is not None and self.driver.session.state.phase is Phase.DETACHED

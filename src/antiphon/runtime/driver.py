@@ -13,8 +13,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from antiphon.kernel.commands import AnyCommand, is_durable
-from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry
+from antiphon.kernel.commands import AnyCommand, RunEffect, is_durable
+from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry, clean
 from antiphon.kernel.session import Session
 from antiphon.runtime.writer import JournalWriter
 
@@ -65,6 +65,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._armed: tuple[str, int] | None = None
         self.closed = False
+        self.failures = 0
+        """Commands that could not be carried out."""
 
     def now_ms(self) -> int:
         """Journal time: milliseconds since the session began."""
@@ -75,7 +77,7 @@ class Driver:
         """Takes a fact in. Synchronous, never raises, cheap enough for every edge of a call."""
         if self.closed:
             return
-        self._inbox.append(event)
+        self._inbox.append(clean(event))
         if self._busy:
             return
         self._busy = True
@@ -84,7 +86,7 @@ class Driver:
                 self._step(self._inbox.popleft())
         finally:
             self._busy = False
-        self._rearm()
+            self._rearm()
 
     def _step(self, event: AnyEvent) -> None:
         entry, commands = self.session.receive(event, self.now_ms())
@@ -110,6 +112,7 @@ class Driver:
         except Exception:
             # One command that cannot be carried out must not take the others with it, nor the call:
             # what should have come of it misses its deadline, and the ladder goes on from there.
+            self.failures += 1
             log.exception(
                 "a command could not be carried out",
                 extra={"call": self.session_id, "command": type(command).__name__},
@@ -122,7 +125,8 @@ class Driver:
             if self.closed:
                 return
             for command in commands:
-                self._carry_out(command, error)
+                if isinstance(command, RunEffect) or self._writer.may_proceed(command, error):
+                    self._carry_out(command, error)  # an effect is told of the error, for whoever waits for it
             # A snapshot that is ahead of its journal would resume a session that never was.
             if snapshot and error is None and self._checkpoint is not None:
                 self._checkpoint(seq, snapshot)

@@ -108,6 +108,14 @@ class EffectRunner:
             else:
                 future.set_result(result)
 
+    @property
+    def running(self) -> bool:
+        return bool(self._tasks)
+
+    async def settled(self) -> None:
+        """Returns when what is running has come to its end (``EFFECT_TIMEOUT_S`` at most) and was reported."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def close(self) -> None:
         """Effects that run are left to finish: their outcome belongs to the world, not to the line."""
         for futures in self._waiting.values():

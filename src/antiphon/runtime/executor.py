@@ -146,7 +146,9 @@ class Executor:
         responders = self._providers.responders
         if tier == "full":
             return responders[0]
-        return responders[min(1, len(responders) - 1)] if tier == "fallback" else self._providers.degraded
+        if tier == "fallback" and len(responders) > 1:
+            return responders[1]
+        return self._providers.degraded
 
     def _abandon_attempt(self, order: cmd.AbandonAttempt) -> None:
         if self._attempt is not None:

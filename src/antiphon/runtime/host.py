@@ -6,10 +6,13 @@ import asyncio
 import logging
 import re
 
+import msgspec
+
 from antiphon.errors import AdmissionRefused, PeerError
 from antiphon.kernel.commands import AnyCommand
 from antiphon.kernel.events import CallerHungUp, Entry
-from antiphon.runtime.call import Call, CallView, view
+from antiphon.kernel.session import Session
+from antiphon.runtime.call import Call
 from antiphon.runtime.driver import Observe
 from antiphon.runtime.ports import CallSink, CallStart, Line
 from antiphon.runtime.services import Services
@@ -19,6 +22,22 @@ CALL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 REMEMBERED_ENDS = 1000
 
 log = logging.getLogger("antiphon.host")
+
+
+class CallView(msgspec.Struct, frozen=True):
+    """A call as the outside sees it."""
+
+    call_id: str
+    floor: str
+    turn: int
+    language: str
+    transport: str
+    phase: str
+
+
+def view(call: Call) -> CallView:
+    state = call.driver.session.state if call.driver is not None else Session().state
+    return CallView(call.id, str(state.floor), state.turn, state.language, call.start.transport, str(state.phase))
 
 
 class Host:
@@ -56,7 +75,7 @@ class Host:
 
     def has_room(self, call_id: str) -> bool:
         """True if this call would be taken on, or is held already."""
-        return call_id in self._calls or (not self.draining and len(self._calls) < self.services.max_sessions)
+        return call_id in self._calls or (not self.draining and self.active < self.services.max_sessions)
 
     async def ended(self, call_id: str) -> str:
         """Why a call ended on purpose; "" if it did not, or is not known."""
@@ -89,7 +108,8 @@ class Host:
 
     @property
     def active(self) -> int:
-        return len(self._calls)
+        """Calls that have a line. Those that wait for their caller cost memory but take nobody's place."""
+        return len(self._calls) - sum(call.is_detached for call in self._calls.values())
 
     @property
     def capacity(self) -> int:

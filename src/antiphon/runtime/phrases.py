@@ -18,7 +18,7 @@ from antiphon.errors import ProviderError
 from antiphon.media.codec import encode
 from antiphon.runtime.ports import Synthesizer
 
-RENDER_TIMEOUT_S = 10.0
+RENDER_TIMEOUT_S = 5.0
 TONE_HZ = 425
 """The frequency of call-progress tones in India and most of Europe (ITU-T E.180)."""
 
@@ -46,23 +46,31 @@ class PhraseBook:
         """Renders everything; returns how many phrases could not be. Never raises for a provider."""
         jobs = [(language, kind) for language in languages for kind in kinds]
         missing = 0
+        voices = list(synthesizers)
         for language, kind in jobs:
-            clips = [await self._render(text, language, synthesizers) for text in self._texts(language, kind)]
+            clips = [await self._render(text, language, voices) for text in self._texts(language, kind)]
             found = tuple(clip for clip in clips if clip is not None)
             missing += len(clips) - len(found)
             if found:
                 self._clips[language, kind] = found
         return missing
 
-    async def _render(self, text: str, language: str, synthesizers: Sequence[Synthesizer]) -> Clip | None:
-        for synthesizer in synthesizers:
+    async def _render(self, text: str, language: str, voices: list[Synthesizer]) -> Clip | None:
+        """A voice that hangs is not asked again: the server is not to wait for it once a phrase."""
+        for synthesizer in list(voices):
             try:
                 async with asyncio.timeout(RENDER_TIMEOUT_S):
                     sounds = [
                         sound.pcm
                         async for sound in synthesizer.synthesize(text, language=language, sample_rate=self._rate)
                     ]
-            except (ProviderError, TimeoutError) as error:
+            except TimeoutError:
+                log.warning(
+                    "%s did not speak a phrase in %s s; it renders no others", synthesizer.name, RENDER_TIMEOUT_S
+                )
+                voices.remove(synthesizer)
+                continue
+            except ProviderError as error:
                 log.warning("a phrase could not be rendered by %s: %s", synthesizer.name, error)
                 continue
             except Exception:

@@ -12,6 +12,8 @@ import logging
 import msgspec
 
 from antiphon.errors import ReplayDiverged, StoreError, UnknownSession
+from antiphon.kernel.events import AnyEvent, SessionStarted
+from antiphon.kernel.policy import Policy, decode_policy, encode_policy
 from antiphon.kernel.session import Session, replay
 from antiphon.runtime.ports import Journal
 
@@ -37,13 +39,24 @@ async def recover(journal: Journal, call_id: str) -> tuple[Session, int]:
         return Session(), 0
     try:
         return replay(entries, session=session), epoch
-    except ReplayDiverged as error:
-        # An older release decided otherwise. The caller is not to be dropped for it.
+    except (ReplayDiverged, msgspec.DecodeError) as error:
+        # An older release decided otherwise, or by a policy that this one refuses. The caller is not
+        # to be dropped for it.
         log.warning("the session is resumed under changed rules: %s", error, extra={"call": call_id})
-        session, _ = _restore(kept, call_id)
-        for entry in entries:
-            session.receive(entry.event, entry.at)
-        return session, epoch
+    session, _ = _restore(kept, call_id)
+    for entry in entries:
+        session.receive(_readable(entry.event), entry.at)
+    return session, epoch
+
+
+def _readable(event: AnyEvent) -> AnyEvent:
+    """A first entry whose policy cannot be read gets the policy of now."""
+    if isinstance(event, SessionStarted):
+        try:
+            decode_policy(event.policy)
+        except msgspec.DecodeError:
+            return msgspec.structs.replace(event, policy=encode_policy(Policy()))
+    return event
 
 
 def _restore(kept: tuple[int, bytes] | None, call_id: str) -> tuple[Session, int]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
 
-from antiphon.errors import AntiphonError, ProviderError
+from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
 from antiphon.kernel.commands import Say
 from antiphon.kernel.events import (
     MAX_TEXT,
@@ -36,11 +36,13 @@ from antiphon.media.codec import bytes_per_sample, encode
 from antiphon.media.playout import Edge, Playout
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Line, Synthesizer
+from antiphon.runtime.ports import Line, Sound, Synthesizer
 
 AHEAD_MS = 30_000
 """Synthesis pauses while this much is queued: a long answer that is interrupted should not have been paid for."""
 ROOM_POLL_S = 0.5
+SOUND_TIMEOUT_S = 2.0
+"""The longest wait for a piece of speech; then the next voice, or the next tier, is tried."""
 
 log = logging.getLogger("antiphon.mouth")
 
@@ -324,7 +326,7 @@ class Mouth:
             item.text, language=item.language, sample_rate=line.sample_rate, voice=self._voice
         )
         async with aclosing(sounds):
-            async for sound in sounds:
+            while (sound := await _next_sound(synthesizer, sounds)) is not None:
                 if self._pump_task is not me:
                     return
                 if not sound.pcm:
@@ -343,6 +345,20 @@ class Mouth:
                         self._wheel.join(self)
         if self._sounding != number and self._pump_task is me:
             raise _failed(synthesizer, "gave no audio", "tts.empty")
+
+
+async def _next_sound(synthesizer: Synthesizer, sounds: AsyncGenerator[Sound, None]) -> Sound | None:
+    """None at the end. A voice that connects but says nothing has failed like one that says so."""
+    try:
+        async with asyncio.timeout(SOUND_TIMEOUT_S):
+            return await anext(sounds, None)
+    except TimeoutError:
+        raise ProviderTimeout(
+            f"{synthesizer.name} gave no sound for {SOUND_TIMEOUT_S} s",
+            provider=synthesizer.name,
+            stage="tts",
+            code="tts.timeout",
+        ) from None
 
 
 def _failed(synthesizer: Synthesizer, what: str, code: str) -> ProviderError:

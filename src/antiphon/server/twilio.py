@@ -92,7 +92,10 @@ class Webhooks:
         ended = self._book.ended(call_id) or await self._desk.ended(call_id)
         if ended.startswith(_TRANSFER):
             return twiml.response(twiml.dial(ended.removeprefix(_TRANSFER)), twiml.HANGUP)
-        if ended or request.get("CallStatus") in _OVER:
+        if request.get("CallStatus") in _OVER:
+            self._desk.call_over(call_id, request.get("CallStatus"))
+            return twiml.response(twiml.HANGUP)
+        if ended:
             return twiml.response(twiml.HANGUP)
         return self._book.answer_once(call_id, request.event, lambda: self._reconnect(request))
 
@@ -109,6 +112,7 @@ class Webhooks:
         times = self._book.count_reconnect(request.call_id)
         if times > self._settings.reconnects:
             log.error("call %s broke %s times: said the apology and hung up", request.call_id, times)
+            self._desk.call_over(request.call_id, "gave_up")
             return twiml.response(twiml.say(self._settings.apology, self._settings.apology_language), twiml.HANGUP)
         log.warning("stream of call %s broke, connecting again (%s)", request.call_id, times)
         return self._connect(request)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+RESOLUTION_S = 1e-7
+
 
 class VirtualTimeStopped(RuntimeError):
     """The loop has nothing to run and no timer to wait for."""
@@ -52,6 +54,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _JumpingSelector()
         super().__init__(self._virtual)
+        # A nanosecond, asyncio's own, is lost in the rounding of large times: a timer would be due and never ready.
+        self._clock_resolution = RESOLUTION_S
 
     def time(self) -> float:
         return self._virtual.now

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import TypeVar
 
 import msgspec
 
 from antiphon.errors import ReplayDiverged
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
+from antiphon.kernel.history import LEADS
 from antiphon.kernel.session import Session, replay
 from antiphon.sim.far_end import RATE, WORD_MS, read_back
 from antiphon.sim.world import POLICY, Record
+
+E = TypeVar("E")
 
 _WORD = re.compile(r"a(\d+)x(\d+)w(\d+)")
 _WHOLE = RATE * WORD_MS // 1000
@@ -33,6 +37,11 @@ def violations(record: Record) -> list[str]:
     for check in CHECKS:
         found += [f"{check.__name__}: {what}" for what in dict.fromkeys(check(record))]
     return found
+
+
+def no_step_raises(record: Record) -> list[str]:
+    """The call survives a step that raises; the rules are wrong all the same."""
+    return record.raised
 
 
 def one_reply_at_a_time(record: Record) -> list[str]:
@@ -80,18 +89,24 @@ def noises_are_no_words(record: Record) -> list[str]:
 
 
 def no_word_of_the_caller_is_lost(record: Record) -> list[str]:
-    """What was said to a transcriber that works, on a line that holds, reaches the agent within some seconds."""
+    """What was said to a transcriber that works, on a line that holds, is in a question that is answered."""
     plan = record.plan
-    disturbed = {"digits", "drop", "second_line", "crash"}
+    disturbed = {"digits", "key", "drop", "second_line", "crash"}
     if any(plan.stt) or disturbed & {act.kind for act in plan.acts} or not record.decisions:
         return []
+    leads = {(e.turn, e.segment) for e in _facts(record, ev.SegmentReady) if e.kind in LEADS}
+    answered = {e.turn for e in _facts(record, ev.SegmentStarted) if (e.turn, e.segment) not in leads}
     asked = {
-        word for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify) for word in c.text.split()
+        word
+        for decision in record.decisions
+        for command in decision.commands
+        if isinstance(command, cmd.Classify) and command.turn in answered
+        for word in command.text.split()
     }
     ends = (cmd.HangUp, cmd.CloseSession)
     end = next((d.at for d in record.decisions if any(isinstance(c, ends) for c in d.commands)), 1e9)
     return [
-        f"{word}, said at {at:.3f}, never reached the agent"
+        f"{word}, said at {at:.3f}, was never part of a question that was answered"
         for at, word in record.said
         if at < end - LATEST_S and word not in asked
     ]
@@ -234,6 +249,7 @@ def replays_the_same(record: Record) -> list[str]:
 
 
 CHECKS = (
+    no_step_raises,
     one_reply_at_a_time,
     never_hangs_up_on_a_talker,
     silence_first,
@@ -248,6 +264,10 @@ CHECKS = (
     always_closes,
     replays_the_same,
 )
+
+
+def _facts(record: Record, kind: type[E]) -> list[E]:
+    return [decision.entry.event for decision in record.decisions if isinstance(decision.entry.event, kind)]
 
 
 def _fold(record: Record) -> tuple[Session | None, str]:

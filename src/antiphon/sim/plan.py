@@ -15,8 +15,9 @@ class Act(msgspec.Struct, frozen=True):
 
     ``kind``: ask (waits for quiet, says ``words`` words), split (the same with a pause of ``after_ms``
     in the middle), interrupt (speaks ``after_ms`` into the agent's speech), cough and backchannel (the
-    same, without words of weight), digits, silence (for ``after_ms``), drop (the connection breaks and
-    comes back ``after_ms`` later, never if negative), second_line, crash (the process dies, the caller
+    same, without words of weight), digits (waits for quiet), key (presses some ``after_ms`` into the
+    agent's speech), silence (for ``after_ms``), drop (the connection breaks and comes back ``after_ms``
+    later, never if negative), second_line, crash (the process dies, the caller
     comes back to another one after ``after_ms``), hang_up.
     """
 
@@ -72,7 +73,12 @@ def draw(seed: int, faults: bool) -> Plan:
 
 def _act(random: Random, faults: bool) -> Act:
     kinds = (
-        ["ask"] * 8 + ["split"] * 3 + ["interrupt"] * 5 + ["cough"] * 3 + ["backchannel"] * 3 + ["digits", "silence"]
+        ["ask"] * 8
+        + ["split"] * 3
+        + ["interrupt"] * 5
+        + ["cough"] * 3
+        + ["backchannel"] * 3
+        + ["digits", "key", "silence"]
     )
     if faults:
         kinds += ["drop", "drop", "second_line", "crash"]

@@ -72,6 +72,8 @@ class Record(msgspec.Struct):
     """When the agent gave up the floor although nobody had said anything for a while."""
     said: list[tuple[float, str]] = []
     """What the caller said, word by word, and when."""
+    raised: list[str] = []
+    """What steps of the kernel raised."""
     crashed_at: list[float] = []
     open_ears: int = 0
     fold: tuple[Session | None, str] | None = None
@@ -210,6 +212,8 @@ class World:
         driver = call.driver if call is not None else None
         floor = str(driver.session.floor) if driver is not None else ""
         self.record.decisions.append(Decision(self.loop.time(), entry, commands, floor))
+        if driver is not None and driver.session.last_failure is not None:
+            self.record.raised.append(f"{type(entry.event).__name__}: {driver.session.last_failure!r}")
         self._judge(entry.event, commands, floor)
         asked = {IntentReady: self.classifier, PassagesReady: self.retriever}.get(type(entry.event))
         if asked is not None and asked.twice and call is not None:
@@ -261,7 +265,12 @@ class World:
                     await asyncio.sleep(after)
                     await self.voice.cough(0.1 + act.words * 0.08)
             case "digits":
+                await self._quiet(0.2)
                 await self._digits(act, after)
+            case "key":
+                if await self._agent_speaks():
+                    await asyncio.sleep(after)
+                    await self._digits(act, 0.15)
             case "silence":
                 await asyncio.sleep(after)
             case "drop" | "second_line":
@@ -276,7 +285,6 @@ class World:
                     sink.on_hangup("caller")
 
     async def _digits(self, act: Act, between: float) -> None:
-        await self._quiet(0.2)
         for digit in range(act.words):
             sink = self.record.lines[-1].sink
             if sink is not None:
@@ -303,10 +311,10 @@ class World:
         call = self.host.get(CALL)
         if call is not None:
             call.shut_down()
-        me = asyncio.current_task()
-        for task in asyncio.all_tasks():
-            if task not in (me, self.main):
-                task.cancel()
+        spared = {asyncio.current_task(), self.main}
+        # A set of tasks has another order in every process; their names count up.
+        for task in sorted(asyncio.all_tasks() - spared, key=lambda task: (len(task.get_name()), task.get_name())):
+            task.cancel()
         self.record.crashed_at.append(self.loop.time())
         await asyncio.sleep(after)
         kept = self.journal.kept(CALL)

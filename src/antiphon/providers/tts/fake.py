@@ -53,7 +53,9 @@ class FakeSynthesizer:
     async def start(self) -> None:
         pass
 
-    async def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncGenerator[Sound, None]:
+    async def synthesize(
+        self, text: str, *, language: str, sample_rate: int, voice: str = ""
+    ) -> AsyncGenerator[Sound, None]:
         """Yields the tone in pieces of 100 ms, with a mark for each word, words spread evenly over it."""
         settings = self.settings
         fault = self.faults.next()
