@@ -188,7 +188,7 @@ def test_a_port_that_is_taken(serve):
 @pytest.mark.parametrize("place", ["/proc/antiphon/calls.sqlite", "file/calls.sqlite"])
 def test_a_journal_that_cannot_be_written(serve, tmp_path: Path, place: str):
     (tmp_path / "file").write_text("not a folder")
-    line = refused(serve("--journal", place))
+    line = refused(serve("--sample-call", "--journal", place))
     assert place in line
     assert "--journal PATH" in line
 

@@ -123,7 +123,7 @@ class _Serving:
             from antiphon.cli.sample_call import check
 
             check(self._settings)
-        await _try_journal(self._settings)
+        await _try_journal(self._settings, needed=self._args.sample_call)
         starting: set[str] = set()
         async with contextlib.AsyncExitStack() as stack:
             impatient = asyncio.ensure_future(_say_what_is_awaited(starting))
@@ -236,8 +236,8 @@ def _view(antiphon: Antiphon) -> LiveView:
     return view
 
 
-async def _try_journal(settings: Settings) -> None:
-    """A place that can never be written is told now. Whatever else fails (a full disk), calls go on without it."""
+async def _try_journal(settings: Settings, *, needed: bool) -> None:
+    """A place that can never be written is told now. Calls go on without it; the sample call reads it back."""
     from antiphon.stores.sqlite import SqliteJournal
 
     journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
@@ -245,7 +245,10 @@ async def _try_journal(settings: Settings) -> None:
         await journal.start()
     except StoreError as error:
         if error.code in {"store.read_only", "store.no_file"}:
-            raise ConfigError(f"{error.args[0]}, or with --journal PATH", code=error.code) from None
+            told = ConfigError(f"{error.args[0]}, or with --journal PATH", code=error.code)
+            if needed:
+                raise told from None
+            print(f"antiphon: {told}; until then calls go on in memory and are not kept", file=sys.stderr, flush=True)
     finally:
         await journal.close()
 

@@ -25,7 +25,7 @@ STATES = {
     IDLE: StateSpec(("ttl", "closing"), rest=True, doc="Nobody is on the line."),
     LISTENING: StateSpec(("silence", "utterance", "endpoint", "final", "digits"), doc="The floor is the caller's."),
     THINKING: StateSpec(("understand", "filler", "reply"), doc="The agent's turn, nothing is heard."),
-    SPEAKING: StateSpec(("watchdog", "reply"), doc="The caller hears the agent."),
+    SPEAKING: StateSpec(("watchdog", "reply", "understand"), doc="The caller hears the agent."),
     INTERRUPT: StateSpec(("interrupt",), doc="Paused. Whose floor is it?"),
 }
 
@@ -141,12 +141,26 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
 }
 
 _speaking: dict[tuple[str, str], tuple[R, ...]] = {
+    # Only a phrase that leads in can be heard before the answer is begun.
+    (SPEAKING, "IntentReady"): (
+        R((agent.note_intent, agent.start_reply), None, agent.are_passages_known),
+        R((agent.note_intent,)),
+    ),
+    (SPEAKING, "PassagesReady"): (
+        R((agent.note_passages, agent.start_reply), None, agent.is_intent_known),
+        R((agent.note_passages,)),
+    ),
+    (SPEAKING, "DeadlineReached:understand"): (R((agent.start_reply,)),),
     (SPEAKING, "SegmentReady"): (R((agent.note_segment,)),),
     (SPEAKING, "SegmentStarted"): (R((agent.note_started,)),),
     (SPEAKING, "SegmentPlayed"): (R((agent.note_played,)),),
     (SPEAKING, "SegmentCut"): (R((agent.note_cut,)),),
     (SPEAKING, "ReplyGenerated"): _GENERATED,
-    (SPEAKING, "StageFailed"): _LADDER,
+    (SPEAKING, "StageFailed"): (
+        R((agent.note_unavailable, agent.start_reply), None, agent.is_last_unknown),
+        R((agent.note_unavailable,), None, agent.is_understanding),
+        *_LADDER,
+    ),
     (SPEAKING, "DeadlineReached:reply"): _LADDER,
     (SPEAKING, "PlayoutStarved"): (R((agent.await_more,), THINKING),),
     (SPEAKING, "PlayoutFinished"): _FINISHED,

@@ -20,7 +20,7 @@ from antiphon.kernel.events import (
     StageFailed,
 )
 from antiphon.kernel.history import LEADS, Message, Segment
-from antiphon.kernel.state import ANSWER, TIERS, Caller, Phase, Reply
+from antiphon.kernel.state import ANSWER, TIERS, Caller, Floor, Phase, Reply
 from antiphon.kernel.step import Step
 
 LAST_WORDS = ("apology", "goodbye")
@@ -115,7 +115,7 @@ def start_reply(step: Step) -> None:
         )
     )
     step.disarm("understand")
-    step.arm("reply", step.policy.reply_ms)
+    arm_reply(step, step.policy.reply_ms)
     if reply.attempt > 1:
         step.arm_if_idle("filler", step.policy.refill_ms)
 
@@ -136,7 +136,15 @@ def apologise(step: Step) -> None:
     step.state.apologies += 1
     step.emit(Say(reply.turn, reply.attempt, "apology", step.state.language))
     step.disarm("filler", "understand")
-    step.arm("reply", step.policy.phrase_ms)
+    arm_reply(step, step.policy.phrase_ms)
+
+
+def arm_reply(step: Step, ms: int) -> None:
+    """The time to be heard. Behind what is just being heard it has to wait: then it runs from when the line is dry."""
+    if step.state.floor is Floor.SPEAKING:
+        step.disarm("reply")
+    else:
+        step.arm("reply", ms)
 
 
 def has_next_tier(step: Step) -> bool:

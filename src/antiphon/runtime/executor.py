@@ -136,18 +136,22 @@ class Executor:
             order,
             session=self._id,
             history=self._history(order.turn),
-            responder=self._responder(order.tier),
+            responder=self._responder(order),
             mouth=self._mouth,
             effects=self.effects,
             post=self._post,
         )
 
-    def _responder(self, tier: str) -> Responder:
+    def _responder(self, order: cmd.StartReply) -> Responder:
+        """Who answers on this tier. Without a second provider the first one may end the sentence it broke off.
+
+        Asked anew before anything was heard it would only fail or hang again: then the passages answer.
+        """
         responders = self._providers.responders
-        if tier == "full":
+        if order.tier == "full":
             return responders[0]
-        if tier == "fallback" and len(responders) > 1:
-            return responders[1]
+        if order.tier == "fallback" and (len(responders) > 1 or order.said):
+            return responders[min(1, len(responders) - 1)]
         return self._providers.degraded
 
     def _abandon_attempt(self, order: cmd.AbandonAttempt) -> None:
