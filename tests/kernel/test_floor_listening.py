@@ -296,6 +296,34 @@ def test_a_short_noise_is_not_answered() -> None:
     play.rows((200, None, "LISTENING", ["FinishUtterance 1"]), (40, ev.TranscriptFinal(1, " "), "LISTENING", []))
 
 
+def test_a_line_that_crackles_every_few_seconds_is_as_silent_as_another() -> None:
+    """Else nobody's call on a bad line would never end."""
+    play = greeted()
+    asked: list[str] = []
+    for _ in range(60):
+        orders = play.wait(3_000)
+        if orders:
+            asked += orders
+            if play.floor == "IDLE":
+                break
+            play.heard("...", kind=orders[0].split()[-1])
+        else:
+            play.spoken("", ms=100)
+            assert play.wait(200)[-1:] == [f"FinishUtterance {play.state.awaited}"]
+            play.final("")
+    assert [order.split()[-1] for order in asked[:3]] == ["still_there", "still_there", "goodbye"]
+    assert play.state.at < 60_000
+
+
+def test_words_make_it_patient_anew() -> None:
+    play = greeted()
+    play.wait(8_000)
+    play.spoken("mm", ms=200)
+    play.wait(200)
+    play.final("")
+    play.rows((8_999, None, "LISTENING", []), (1, None, "THINKING", ["Say 2 still_there"]))
+
+
 def test_a_noisy_line_is_not_listened_to_for_ever() -> None:
     """The gate stands open for a whole utterance and there is no word in it."""
     play = greeted()

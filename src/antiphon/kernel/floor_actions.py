@@ -52,7 +52,7 @@ def listen(step: Step) -> None:
     elif state.pieces or state.spoken:
         arm_endpoint(step)
     else:
-        step.arm("silence", step.policy.silence_ms)
+        step.arm("silence", state.silence_left or step.policy.silence_ms)
     if state.awaited:
         step.arm_if_idle("final", step.policy.final_ms)
 
@@ -70,6 +70,9 @@ def caller_starts(step: Step) -> None:
     state = step.state
     state.caller = Caller.SPEAKING
     state.speech_at = step.now
+    if "silence" in state.deadlines:
+        # A line that crackles every few seconds is as silent as one that does not.
+        state.silence_left = max(1, state.deadlines["silence"] - step.now)
     state.spoken = True
     step.disarm("silence", "endpoint", "digits")
 
@@ -85,6 +88,8 @@ def caller_stops(step: Step) -> None:
 def note_partial(step: Step) -> None:
     step.state.partial = step.happened(TranscriptPartial).text
     step.state.spoken = True
+    if step.state.partial.strip():
+        step.state.silence_left = 0
 
 
 def adjust_endpoint(step: Step) -> None:
@@ -160,6 +165,7 @@ def set_aside_speech(step: Step) -> None:
 
 def ask_whether_there(step: Step) -> None:
     step.state.silences += 1
+    step.state.silence_left = 0
     if step.state.silences > step.policy.silence_prompts:
         say(step, "goodbye", ends_call=True)
     else:
@@ -170,6 +176,7 @@ def ask_again(step: Step) -> None:
     """Nothing was understood: ask for it again, then for the keypad, then give up."""
     state = step.state
     state.blanks += 1
+    state.silence_left = 0
     if state.blanks <= step.policy.blank_prompts:
         say(step, "please_repeat")
     elif state.blanks <= step.policy.blank_prompts + 2:
@@ -235,7 +242,7 @@ def begin_turn(step: Step) -> None:
     question = " ".join(state.pieces)
     state.pieces, state.partial, state.digits = [], "", ""
     state.turn += 1
-    state.silences = state.blanks = 0
+    state.silences = state.blanks = state.silence_left = 0
     state.intent = state.passages = None
     state.reply = Reply(turn=state.turn, question=question)
     history.add(state.history, Message("user", question, state.language, state.turn), policy.history_turns)

@@ -109,6 +109,8 @@ class State(msgspec.Struct, array_like=True):
     effects: dict[str, Effect] = {}
     deadlines: dict[str, int] = {}
     # patience
+    silence_left: int = 0
+    """What was left of the caller's silence (ms) when a sound came that may be no word; 0: it begins anew."""
     silences: int = 0
     blanks: int = 0
     apologies: int = 0
