@@ -231,6 +231,21 @@ def test_a_reply_that_fails_meanwhile_goes_to_the_next_tier_on_resuming() -> Non
     )
 
 
+def test_a_reply_that_turns_out_empty_meanwhile_is_not_the_end_of_the_turn() -> None:
+    play = greeted()
+    play.asked()
+    play.understood()
+    play.rows(
+        (100, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
+        (30, ev.ReplyGenerated(2, 1, 0), "INTERRUPT", ["AbandonAttempt 2"]),
+        (200, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
+        (
+            *(50, ev.TranscriptFinal(2, ""), "THINKING"),
+            ["AbandonAttempt 2", "ResumePlayout 2", "StartReply 2 fallback"],
+        ),
+    )
+
+
 def test_the_last_tier_failing_meanwhile_is_apologised_for() -> None:
     play = greeted()
     play.asked()

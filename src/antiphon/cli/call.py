@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from antiphon.cli.call_display import CrowdDisplay, OneCallDisplay
@@ -82,13 +84,25 @@ def run(args: argparse.Namespace) -> int:
         parameters = _parameters(args.param)
         if not 1 <= args.calls <= MAX_CALLS:
             raise ConfigError(f"--calls takes 1 to {MAX_CALLS}")
+        if args.record is not None:
+            _check_recording(Path(args.record), args.calls)
         reports = asyncio.run(_place(args, script, parameters))
     except AntiphonError as error:
         return fail(error)
     except KeyboardInterrupt:
         print("antiphon: hung up", file=sys.stderr)
         return 130
+    if any(report.ended_by == "failed" for report in reports):
+        return 2
     return 0 if all(report.all_answered for report in reports) else 1
+
+
+def _check_recording(place: Path, calls: int) -> None:
+    """Before anybody is called. Raises ``ConfigError``."""
+    if calls > 1:
+        raise ConfigError("--record keeps one call: leave it out, or place one call")
+    if place.is_dir() or not os.access(place.parent, os.W_OK):
+        raise ConfigError(f"--record {place}: no file can be written there, name one in a folder that exists")
 
 
 def script_from(args: argparse.Namespace) -> PhoneScript:

@@ -244,6 +244,8 @@ async def _try_journal(settings: Settings, *, needed: bool) -> None:
     try:
         await journal.start()
     except StoreError as error:
+        if error.code in {"store.not_journal", "store.newer_schema"}:
+            raise  # the wrong file: going on would lose every call that is expected to be in it
         if error.code in {"store.read_only", "store.no_file"}:
             told = ConfigError(f"{error.args[0]}, or with --journal PATH", code=error.code)
             if needed:

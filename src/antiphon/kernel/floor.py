@@ -203,7 +203,10 @@ _interrupt: dict[tuple[str, str], tuple[R, ...]] = {
     (INTERRUPT, "SegmentStarted"): (R((agent.note_begun,)),),
     (INTERRUPT, "SegmentPlayed"): (R((agent.note_played,)),),
     (INTERRUPT, "SegmentCut"): (R((agent.note_cut,)),),
-    (INTERRUPT, "ReplyGenerated"): (R((agent.note_generated,)),),
+    (INTERRUPT, "ReplyGenerated"): (
+        R((agent.note_generated, agent.abandon_attempt, undecided.note_failed), None, agent.is_empty_answer),
+        R((agent.note_generated,)),
+    ),
     (INTERRUPT, "PlayoutFinished"): (R((agent.finish_reply, caller.listen), LISTENING),),
     (INTERRUPT, "DigitPressed"): (_KEY,),
     (INTERRUPT, "TextTyped"): _TYPED,

@@ -67,8 +67,9 @@ async def place_call(
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await ws_connect(dial, url, websocket_handshake_timeout=CONNECT_TIMEOUT_S, max_frame_size=4 * 1024 * 1024)
     except (OSError, WSError, TimeoutError, ValueError) as error:
-        report.ended_by, report.error = "failed", f"{type(error).__name__}: {error}"
-        return report
+        return _not_reached(report, url, error)
+    if not made:
+        return _not_reached(report, url, ConnectionError("whatever answers there ends the connection"))
     line = made[0]
     caller = _Caller(line, script, sounds, on_event or _nobody, report)
     try:
@@ -82,6 +83,13 @@ async def place_call(
         caller.finish()
     if record is not None:
         await asyncio.to_thread(write_stereo, record, bytes(line.caller), line.far.heard(0, caller.end))
+    return report
+
+
+def _not_reached(report: CallReport, url: str, error: Exception) -> CallReport:
+    why = str(error) or type(error).__name__
+    report.ended_by = "failed"
+    report.error = f"no agent answers at {url} ({why}): start one with `antiphon serve`, or name it with --url"
     return report
 
 

@@ -79,7 +79,9 @@ def silence_first(record: Record) -> list[str]:
         rest = decisions[index + 1 :]
         until = next((d.at for d in rest if any(isinstance(c, lets_through) for c in d.commands)), 1e9)
         if record.crashed_at and rest:
-            until = min(until, rest[0].at)  # what was decided after that may have died with the process
+            if isinstance(rest[0].entry.event, ev.LineAttached):
+                continue  # what was decided next has died with the process
+            until = min(until, rest[0].at)
         if any(reached <= start < until for line in record.lines for start, _, _ in line.played):
             bad.append(f"something was heard after the pause at {decision.at:.3f}")
     return bad
@@ -98,13 +100,9 @@ def no_word_of_the_caller_is_lost(record: Record) -> list[str]:
         return []
     leads = {(e.turn, e.segment) for e in _facts(record, ev.SegmentReady) if e.kind in LEADS}
     answered = {e.turn for e in _facts(record, ev.SegmentStarted) if (e.turn, e.segment) not in leads}
-    asked = {
-        word
-        for decision in record.decisions
-        for command in decision.commands
-        if isinstance(command, cmd.Classify) and command.turn in answered
-        for word in command.text.split()
-    }
+    questions = [c for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify)]
+    # The last question may still be waiting for its answer when the call ends.
+    asked = {word for c in questions if c.turn in answered or c is questions[-1] for word in c.text.split()}
     ends = (cmd.HangUp, cmd.CloseSession)
     end = next((d.at for d in record.decisions if any(isinstance(c, ends) for c in d.commands)), 1e9)
     return [

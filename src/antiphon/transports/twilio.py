@@ -353,7 +353,7 @@ class TwilioLine(WSListener):
         log.warning(
             "twilio line closed: %s (call %s, %s messages, dropped %s)",
             reason,
-            self.call_id or "-",
+            repr(self.call_id[:64]) if self.call_id else "-",  # it is the peer's word
             self.stats.messages,
             self.stats.dropped,
         )

@@ -89,7 +89,7 @@ def check_stream(settings: PhoneSettings, client: str, headers: Mapping[str, str
             raise NotAllowed("the stream carries no valid Twilio signature", code="auth.twilio_signature")
     elif not settings.allow_unsigned and not from_this_machine(client, headers):
         raise NotAllowed(
-            "streams from other machines need twilio.auth_token and twilio.public_url", code="auth.not_this_machine"
+            "streams from other machines need twilio.auth_token and server.public_url", code="auth.not_this_machine"
         )
 
 
@@ -111,7 +111,7 @@ def check_webhook(
             raise NotAllowed("the request carries no valid Twilio signature", code="auth.twilio_signature")
     elif not settings.allow_unsigned and not from_this_machine(client, headers):
         raise NotAllowed(
-            "webhooks from other machines need twilio.auth_token and twilio.public_url", code="auth.not_this_machine"
+            "webhooks from other machines need twilio.auth_token and server.public_url", code="auth.not_this_machine"
         )
 
 

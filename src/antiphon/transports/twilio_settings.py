@@ -84,10 +84,10 @@ class PhoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         url = urlsplit(self.public_url)
         if self.public_url and (url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment):
-            raise ConfigError("twilio.public_url must look like https://voice.example.org")
+            raise ConfigError("server.public_url must look like https://voice.example.org")
         if self.auth_token and not self.public_url:
             raise ConfigError(
-                "twilio.auth_token is set but twilio.public_url is not: signatures are over the public URL, so set it"
+                "twilio.auth_token is set but server.public_url is not: signatures are over the public URL, so set it"
             )
         for name in ("media_path", "voice_path"):
             if not getattr(self, name).startswith("/"):

@@ -5,8 +5,7 @@ acoustic model, the dictionary and the language model into ``decoders`` decoders
 ready within milliseconds and costs a few megabytes of its own. The nursery also kills and reaps its
 children, so that no process id is ever used after its end.
 
-A worker takes utterances of many calls at once, each with a decoder of its own, and decodes them piece by
-piece in turn, those that were finished first.
+A worker decodes utterances of many calls piece by piece in turn, those that were finished first.
 """
 
 from __future__ import annotations
