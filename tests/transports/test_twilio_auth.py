@@ -168,7 +168,7 @@ def test_a_line_without_its_token_is_closed_and_one_with_it_keeps_it_out_of_the_
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, str]):
-    with pytest.raises(ConfigError, match="twilio|public_url"):
+    with pytest.raises(ConfigError, match=r"twilio|public_url"):
         PhoneSettings(**wrong)
 
 
