@@ -129,6 +129,32 @@ def test_a_gate_that_closed_unnoticed_still_gives_the_floor_back() -> None:
     )
 
 
+def test_two_coughs_are_no_long_talk() -> None:
+    play = paused()
+    play.rows(
+        (300, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 2"]),
+        (600, ev.SpeechStarted(), "INTERRUPT", []),
+        (700, ev.SpeechStopped(0, 200), "INTERRUPT", ["FinishUtterance 3"]),  # 1.6 s after the first began
+        (699, None, "INTERRUPT", []),
+        (1, None, "SPEAKING", ["ResumePlayout 2"]),
+    )
+
+
+def test_sounds_without_end_do_not_keep_the_agent_silent_for_ever() -> None:
+    """A crackle every half second: each of them alone would start the wait anew."""
+    play = paused()
+    waited = 0
+    while play.floor == "INTERRUPT":
+        play.wait(250)
+        play.tell(ev.SpeechStopped(0, 200))
+        play.wait(250)
+        if play.floor == "INTERRUPT":
+            play.tell(ev.SpeechStarted())
+        waited += 500
+        assert waited <= 2 * POLICY.interrupt_speech_ms + 500
+    assert play.floor == "SPEAKING"
+
+
 def test_words_found_after_the_reply_went_on_still_take_the_floor() -> None:
     partial = paused()
     partial.rows(

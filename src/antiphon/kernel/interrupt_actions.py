@@ -49,12 +49,18 @@ def start_reply_if_due(step: Step) -> None:
 
 def await_words(step: Step) -> None:
     """The sound is over; the transcriber says what it was, or time does."""
-    step.arm("interrupt", step.policy.interrupt_ms)
+    step.arm("interrupt", min(step.policy.interrupt_ms, undecided_left(step)))
+
+
+def undecided_left(step: Step) -> int:
+    """Sounds that come again and again must not keep the agent silent for ever: it is decided by then."""
+    return step.state.interrupted_at + 2 * step.policy.interrupt_speech_ms - step.now
 
 
 def listen_on(step: Step) -> None:
-    """The caller talks on without words so far: wait until it is surely speech."""
-    step.arm("interrupt", step.state.interrupted_at + step.policy.interrupt_speech_ms - step.now)
+    """The caller talks on without words so far: wait until it is surely speech, and no second cough."""
+    surely = step.state.speech_at + step.policy.interrupt_speech_ms - step.now
+    step.arm("interrupt", min(surely, undecided_left(step)))
 
 
 def note_failed(step: Step) -> None:
@@ -80,7 +86,7 @@ def is_murmuring(step: Step) -> bool:
     state = step.state
     if not is_caller_speaking(step) or weigh(state.partial, state.language, step.policy) is not Words.BACKCHANNEL:
         return False
-    return step.now - state.interrupted_at < 2 * step.policy.interrupt_speech_ms
+    return undecided_left(step) > 0
 
 
 def murmur_on(step: Step) -> None:
@@ -89,7 +95,9 @@ def murmur_on(step: Step) -> None:
 
 def may_be_noise(step: Step) -> bool:
     state = step.state
-    return is_caller_speaking(step) and step.now - state.interrupted_at < step.policy.interrupt_speech_ms
+    if not is_caller_speaking(step) or undecided_left(step) <= 0:
+        return False
+    return step.now - state.speech_at < step.policy.interrupt_speech_ms
 
 
 def is_broken_off_answer(step: Step) -> bool:

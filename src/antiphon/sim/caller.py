@@ -128,7 +128,7 @@ class Voice:
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
-        if not self._gate_is_open:
+        if not self._gate_is_open and ear is self.ear:
             self._gate_is_open = True
             ear.tell(SpeechStarted(int(self._loop.time() * 1000)))
 
@@ -141,6 +141,8 @@ class Voice:
         self._closing = self._loop.call_later(HANGOVER_S, self._shut, ear, self._loop.time())
 
     def _shut(self, ear: SimEar, ended: float) -> None:
+        if ear is not self.ear:
+            return  # the line changed meanwhile
         self._closing = None
         self._gate_is_open = False
         ear.tell(SpeechStopped(int(ended * 1000), int(HANGOVER_S * 1000)))
