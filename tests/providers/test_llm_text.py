@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.errors import ProviderRefused
+from antiphon.providers.failures import Failure, error_for, failure, retry_after
 from antiphon.providers.llm.leadin import LeadIn
-from antiphon.providers.llm.openai_wire import Failure, ToolCallDelta, error_for, failure, retry_after
+from antiphon.providers.llm.openai_wire import ToolCallDelta
 from antiphon.providers.llm.sse import MAX_EVENT_BYTES, EventStream, EventTooLarge
 from antiphon.providers.llm.tool_calls import ToolCalls
 
@@ -126,8 +127,8 @@ def test_error_bodies_in_all_their_shapes(body: object, message: str) -> None:
 
 
 def test_sarvams_errors_as_documented() -> None:
-    assert error_for(403, Failure("x", "invalid_api_key_error"), "p").code == "llm.unauthorized"
-    assert error_for(429, Failure("x", "insufficient_quota_error"), "p").code == "llm.quota"
-    assert error_for(503, Failure("x", "rate_limit_exceeded_error"), "p", 2.0).retry_after_s == 2.0
-    assert isinstance(error_for(422, Failure("x", "unprocessable_entity_error"), "p"), ProviderRefused)
-    assert error_for(0, Failure("x", "429 resource_exhausted"), "p").code == "llm.rate_limited"
+    assert error_for(403, Failure("x", "invalid_api_key_error"), "p", "llm").code == "llm.unauthorized"
+    assert error_for(429, Failure("x", "insufficient_quota_error"), "p", "llm").code == "llm.quota"
+    assert error_for(503, Failure("x", "rate_limit_exceeded_error"), "p", "llm", 2.0).retry_after_s == 2.0
+    assert isinstance(error_for(422, Failure("x", "unprocessable_entity_error"), "p", "llm"), ProviderRefused)
+    assert error_for(0, Failure("x", "429 resource_exhausted"), "p", "llm").code == "llm.rate_limited"

@@ -265,22 +265,6 @@ def test_sarvams_header_holds_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main, auth_header="api-subscription-key", scheme="")
 
 
-def test_a_proxy_is_used_for_others_and_never_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    monkeypatch.setenv("http_proxy", "http://proxy:3128")
-    monkeypatch.setenv("no_proxy", "inner.example")
-    proxies = {
-        url: build({"base_url": url, "model": "x"}).endpoint.proxy
-        for url in (
-            "https://outer.example/v1",
-            "https://inner.example/v1",
-            "http://localhost:1/v1",
-            "http://[::1]:1/v1",
-        )
-    }
-    assert list(proxies.values()) == ["http://proxy:3128", None, None, None]
-
-
 # -- tools --------------------------------------------------------------------------------------
 
 FEE = {"name": "fee", "description": "the fee", "parameters": {"type": "object", "properties": {}}}

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from antiphon._version import __version__
 from antiphon.errors import AntiphonError, ProviderError, ProviderRefused
 from antiphon.providers.llm.leadin import LeadIn
 from antiphon.providers.llm.openai_settings import WHERE, OpenAISettings, endpoint
@@ -34,7 +33,8 @@ from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart, ReplyRequest, TextD
 if TYPE_CHECKING:
     import aiohttp
 
-    from antiphon.providers.llm.openai_http import Exchange, Patience
+    from antiphon.providers.http import Patience, Waits
+    from antiphon.providers.llm.openai_http import Exchange
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ MAX_REPLY_CHARS = 16_000
 """About twenty minutes of speech: a reply that goes on past this has run away."""
 
 FIRST_PAUSE_S = 0.1
-KEEPALIVE_S = 75.0
-"""Longer than the pauses of a conversation, so that a turn seldom pays for a new TLS handshake."""
 
 
 class _Round:
@@ -75,18 +73,13 @@ class OpenAIResponder:
     async def start(self) -> None:
         if self._session is not None:
             return
-        import aiohttp  # noqa: PLC0415 - 135 ms that only the users of this provider should pay
+        from antiphon.providers.http import client_session  # noqa: PLC0415 - 135 ms that only its users should pay
 
-        settings = self.settings
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.max_connections, keepalive_timeout=KEEPALIVE_S),
-            headers={
-                **self.endpoint.request_headers(),
-                "Content-Type": "application/json",
-                "User-Agent": f"antiphon/{__version__}",
-            },
-            timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_s, sock_connect=settings.connect_s),
-            proxy=self.endpoint.proxy,
+        self._session = client_session(
+            self.endpoint.base_url,
+            headers={**self.endpoint.request_headers(), "Content-Type": "application/json"},
+            connect_s=self.settings.connect_s,
+            max_connections=self.settings.max_connections,
         )
 
     async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
@@ -94,9 +87,9 @@ class OpenAIResponder:
 
         Raises ``ProviderError``, ``ProviderTimeout`` or ``ProviderRefused`` with the module's codes.
         """
-        from antiphon.providers.llm.openai_http import Patience  # noqa: PLC0415 - imports aiohttp
+        from antiphon.providers.http import Patience  # noqa: PLC0415 - imports aiohttp
 
-        patience = Patience(self.settings, self.name)
+        patience = Patience(self._waits(), self.name, "llm")
         told = messages(request, self.settings.system_prompt, self.settings.max_history)
         said = request.said
         spoken = 0
@@ -121,11 +114,12 @@ class OpenAIResponder:
 
     async def check(self) -> str:
         """Asks for the list of models: for ``antiphon doctor``. Raises ``ProviderError``."""
-        from antiphon.providers.llm.openai_http import Exchange, Patience  # noqa: PLC0415 - imports aiohttp
+        from antiphon.providers.http import Patience  # noqa: PLC0415 - imports aiohttp
+        from antiphon.providers.llm.openai_http import Exchange  # noqa: PLC0415 - imports aiohttp
 
         await self.start()
         assert self._session is not None  # noqa: S101 - start() made it
-        patience = Patience(self.settings, self.name)
+        patience = Patience(self._waits(), self.name, "llm")
         exchange = Exchange(self._session, self.endpoint, patience, self.name)
         return await exchange.models(self.endpoint.model)
 
@@ -226,6 +220,17 @@ class OpenAIResponder:
         except AntiphonError as error:
             log.warning("llm tool failed", extra={"tool": tool.name, "code": error.code})
             return msgspec.json.encode({"error": error.code}).decode()
+
+    def _waits(self) -> Waits:
+        from antiphon.providers.http import Waits  # noqa: PLC0415 - imports aiohttp
+
+        settings = self.settings
+        return Waits(
+            first_s=settings.first_token_s,
+            between_s=settings.between_tokens_s,
+            total_s=settings.total_s,
+            first_code="timeout_first_token",
+        )
 
     def _failed(self, text: str, code: str) -> ProviderError:
         return ProviderError(text, provider=self.name, stage="llm", code=code)

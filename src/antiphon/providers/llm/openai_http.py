@@ -4,100 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from antiphon.errors import ProviderError, ProviderTimeout
-from antiphon.providers.llm.openai_settings import Endpoint, OpenAISettings
+from antiphon.errors import ProviderError
+from antiphon.providers.failures import MAX_ERROR_BYTES, error_for, failed, failure, retry_after
+from antiphon.providers.http import Patience, encoded
+from antiphon.providers.llm.openai_settings import Endpoint
 from antiphon.providers.llm.openai_wire import (
     DONE,
-    MAX_ERROR_BYTES,
     Chunk,
-    Failure,
     ModelList,
     chunk_decoder,
-    error_for,
-    failure,
-    retry_after,
 )
 from antiphon.providers.llm.sse import MAX_EVENT_BYTES, EventStream, EventTooLarge
 
-T = TypeVar("T")
-
 DRAIN_S = 0.02
 """After ``[DONE]`` the end of the body is due at once; waiting for it keeps the connection for the next turn."""
-
-
-class Patience:
-    """How long a reply may still be waited for. Only waiting counts, not the time of whoever reads the reply."""
-
-    def __init__(self, settings: OpenAISettings, provider: str) -> None:
-        self._settings = settings
-        self._provider = provider
-        self._total_left = settings.total_s
-        self.expect_first()
-
-    def expect_first(self) -> None:
-        """A new request begins: nothing useful of it has come."""
-        self.useful = False
-        self._first_left = self._settings.first_token_s
-
-    def left(self) -> float:
-        """Seconds until the next wait ends."""
-        limit = self._settings.between_tokens_s if self.useful else self._first_left
-        return min(limit, self._total_left)
-
-    async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Raises ``ProviderTimeout`` with the code of the limit that was reached."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            async with asyncio.timeout(self.left()):
-                return await awaitable
-        except aiohttp.ConnectionTimeoutError:
-            raise self._late("the endpoint takes no connection", "llm.timeout_connect") from None
-        except TimeoutError:
-            raise self._reached() from None
-        finally:
-            self.spend(loop.time() - began)
-
-    def spend(self, seconds: float) -> None:
-        self._total_left = max(0.0, self._total_left - seconds)
-        if not self.useful:
-            self._first_left = max(0.0, self._first_left - seconds)
-
-    def _reached(self) -> ProviderTimeout:
-        if self._total_left <= self.left():
-            return self._late(f"the reply took over {self._settings.total_s:g} s", "llm.timeout_total")
-        if self.useful:
-            return self._late(f"nothing for {self._settings.between_tokens_s:g} s", "llm.timeout_stalled")
-        return self._late(f"no useful text within {self._settings.first_token_s:g} s", "llm.timeout_first_token")
-
-    def _late(self, text: str, code: str) -> ProviderTimeout:
-        return ProviderTimeout(text, provider=self._provider, stage="llm", code=code)
-
-
-def failed(text: str, code: str, provider: str) -> ProviderError:
-    return ProviderError(text, provider=provider, stage="llm", code=code)
-
-
-def encoded(body: dict[str, Any]) -> bytes:
-    """JSON. Lone surrogates, which neither UTF-8 nor an endpoint takes, are sent as question marks."""
-    try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_whole(body))
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {key: _whole(each) for key, each in value.items()}
-    return [_whole(each) for each in value] if isinstance(value, list) else value
 
 
 class Exchange:
@@ -136,11 +61,11 @@ class Exchange:
         try:
             data = await self._patience.wait(response.content.readany())
         except (aiohttp.ClientError, OSError):
-            raise failed("the connection broke within the reply", "llm.cut", self._provider) from None
+            raise failed("the connection broke within the reply", "cut", self._provider, "llm") from None
         try:
             payloads = self._events.feed(data) if data else self._events.end()
         except EventTooLarge:
-            raise failed("the endpoint sent an event over 1 MiB", "llm.too_large", self._provider) from None
+            raise failed("the endpoint sent an event over 1 MiB", "too_large", self._provider, "llm") from None
         if DONE in payloads:
             self.done = True
             payloads = payloads[: payloads.index(DONE)]
@@ -190,15 +115,17 @@ class Exchange:
     def unreachable(self, error: Exception) -> ProviderError:
         hint = f": {self._endpoint.hint}" if self._endpoint.hint else ""
         host = self._endpoint.base_url
-        return failed(f"{host} cannot be reached ({type(error).__name__}){hint}", "llm.unreachable", self._provider)
+        return failed(f"{host} cannot be reached ({type(error).__name__}){hint}", "unreachable", self._provider, "llm")
 
     def _decode(self, payload: bytes) -> Chunk:
         try:
             chunk = chunk_decoder.decode(payload)
         except msgspec.DecodeError:
-            raise failed("the endpoint sent something that is no chat chunk", "llm.garbage", self._provider) from None
+            raise failed(
+                "the endpoint sent something that is no chat chunk", "garbage", self._provider, "llm"
+            ) from None
         if chunk.error:
-            raise error_for(0, self._safe(failure({"error": chunk.error})), self._provider)
+            raise error_for(0, failure({"error": chunk.error}).without(self._endpoint.key), self._provider, "llm")
         return chunk
 
     async def _error(self, response: aiohttp.ClientResponse) -> ProviderError:
@@ -207,12 +134,7 @@ class Exchange:
         except ProviderError:
             body = b""
         wait = retry_after(response.headers, time.time())
-        return error_for(response.status, self._safe(failure(body)), self._provider, wait)
-
-    def _safe(self, said: Failure) -> Failure:
-        """Without our key, should the endpoint repeat it."""
-        key = self._endpoint.key.reveal()
-        return Failure(said.message.replace(key, "***"), said.code) if key else said
+        return error_for(response.status, failure(body).without(self._endpoint.key), self._provider, "llm", wait)
 
     async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         """The whole body, or its first ``limit`` bytes."""
@@ -221,5 +143,5 @@ class Exchange:
             while len(body) < limit and (piece := await self._patience.wait(response.content.readany())):
                 body += piece
         except (aiohttp.ClientError, OSError):
-            raise failed("the connection broke within the answer", "llm.cut", self._provider) from None
+            raise failed("the connection broke within the answer", "cut", self._provider, "llm") from None
         return body[:limit]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import msgspec
 from msgspec import Meta
 
 from antiphon.errors import ConfigError
+from antiphon.providers.endpoints import api_key, check_url
 from antiphon.providers.llm.openai_wire import PRESETS
 from antiphon.providers.llm.tool_calls import Tool
-from antiphon.secret import Secret, lookup
+from antiphon.secret import Secret
 
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 WHERE = "[llm] openai"
@@ -61,7 +59,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
     auth_header: str
     auth_scheme: str
-    proxy: str | None = None
     hint: str = ""
 
     def request_headers(self) -> dict[str, str]:
@@ -79,19 +76,12 @@ def endpoint(settings: OpenAISettings) -> Endpoint:
     preset = PRESETS[name]
     base_url = (settings.base_url or preset.base_url).rstrip("/")
     model = settings.model or preset.model
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f'{WHERE}: base_url must be such as "http://localhost:11434/v1", not {base_url!r}')
+    check_url(base_url, "base_url", WHERE, "http://localhost:11434/v1")
     if not model:
         hint = f" ({preset.hint})" if preset.hint else ""
         raise ConfigError(f"{WHERE}: model must be set for preset {name!r}{hint}", code="config.missing_value")
     variable = settings.api_key_env or preset.key
-    key = settings.api_key or (lookup(variable) if variable else None) or Secret("")
-    if not key and (preset.key_needed or settings.api_key_env):
-        raise ConfigError(
-            f"{WHERE}: no API key: set {variable} in the environment or in the file that ANTIPHON_SECRETS_FILE names",
-            code="config.missing_key",
-        )
+    key = api_key(settings.api_key, variable, WHERE, needed=preset.key_needed or bool(settings.api_key_env))
     body: dict[str, Any] = {"model": model, "stream": True, preset.max_tokens_field: settings.max_tokens, **preset.body}
     if settings.temperature is not None:
         body["temperature"] = settings.temperature
@@ -107,22 +97,5 @@ def endpoint(settings: OpenAISettings) -> Endpoint:
         body={**body, **settings.body},
         auth_header=preset.auth_header,
         auth_scheme=preset.auth_scheme,
-        proxy=_proxy(parts.scheme, parts.hostname),
         hint=preset.hint,
     )
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for this host; never one for this machine itself."""
-    if host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback):
-        return None
-    proxies: dict[str, str] = getproxies_environment()
-    return None if proxy_bypass_environment(host) else proxies.get(scheme)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

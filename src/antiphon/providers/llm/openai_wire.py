@@ -1,4 +1,4 @@
-"""The wire of OpenAI-compatible chat endpoints: presets, typed chunks, errors. No I/O.
+"""The wire of OpenAI-compatible chat endpoints: presets and typed chunks. No I/O.
 
 Sources: the OpenAI API reference, "Chat Completions" and "Streaming" (``POST /chat/completions``,
 ``data:`` events ended by ``data: [DONE]``) and "Error codes"; ollama.com docs "OpenAI compatibility";
@@ -9,18 +9,11 @@ vLLM and others report a failure after the 200 as an event ``{"error": ...}``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
-from antiphon.errors import ProviderError, ProviderRefused
-
 DONE = b"[DONE]"
-MAX_ERROR_BYTES = 16_384
-SHOWN_CHARS = 200
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,95 +120,3 @@ class ModelList(msgspec.Struct):
 
 
 chunk_decoder = msgspec.json.Decoder(Chunk)
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110 section 10.2.3).
-
-    ``now`` is Unix time in seconds. None if there is no usable value.
-    """
-    for name, divisor in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) / divisor
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        date = parsedate_to_datetime(headers.get("Retry-After", ""))
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, date.timestamp() - now)
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """What an error body says, in whatever shape it comes."""
-
-    message: str = ""
-    code: str = ""
-
-
-def failure(body: bytes | object) -> Failure:
-    """Reads ``{"error": {...}}``, ``{"error": "..."}``, ``[{"error": ...}]`` (Gemini), ``{"detail": ...}``."""
-    value: Any = body
-    if isinstance(body, bytes):
-        try:
-            value = msgspec.json.decode(body)
-        except msgspec.DecodeError:
-            return Failure(" ".join(body.decode("utf-8", "replace").split())[:SHOWN_CHARS])
-    if isinstance(value, list):
-        value = value[0] if value else {}
-    if isinstance(value, dict):
-        value = value.get("error", value)
-    if isinstance(value, dict):
-        code = value.get("code") or value.get("type") or value.get("status") or ""
-        kind = value.get("type") or value.get("status") or ""
-        message = value.get("message") or value.get("detail") or ""
-        return Failure(str(message)[:SHOWN_CHARS], f"{code} {kind}".strip().lower())
-    return Failure(str(value)[:SHOWN_CHARS])
-
-
-def error_for(status: int, said: Failure, provider: str, wait: float | None = None) -> ProviderError:
-    """The coded error for an HTTP status, or for an error event (status 0)."""
-    code = said.code
-    if status in {401, 403} or "invalid_api_key" in code or "authentication" in code:
-        # The endpoint's own words are left out: some repeat the key that they refuse.
-        return ProviderRefused(
-            f"the endpoint refuses the API key (HTTP {status})", provider=provider, stage="llm", code="llm.unauthorized"
-        )
-    detail = f": {said.message}" if said.message else ""
-    refused = _refusal(status, code)
-    if refused:
-        text, stable = refused
-        return ProviderRefused(f"{text} (HTTP {status}){detail}", provider=provider, stage="llm", code=stable)
-    if status == 429 or "rate_limit" in code or "resource_exhausted" in code or code.startswith("429"):
-        return ProviderError(
-            f"too many requests{detail}",
-            provider=provider,
-            stage="llm",
-            code="llm.rate_limited",
-            retry_after_s=wait,
-        )
-    return ProviderError(
-        f"the endpoint failed (HTTP {status}){detail}" if status else f"the endpoint failed{detail}",
-        provider=provider,
-        stage="llm",
-        code="llm.server",
-        retry_after_s=wait,
-    )
-
-
-def _refusal(status: int, code: str) -> tuple[str, str] | None:
-    if status == 402 or "insufficient_quota" in code or "quota_exceeded" in code:
-        return "the account has no credit left", "llm.quota"
-    if "content_filter" in code or "content_policy" in code:
-        return "the endpoint refuses this text", "llm.refused"
-    if "context_length" in code:
-        return "the conversation is longer than the model takes", "llm.too_long"
-    if status == 404 or "model_not_found" in code:
-        return "there is no such model or address", "llm.not_found"
-    if 300 <= status < 400:
-        return "the endpoint sends us elsewhere: correct base_url", "llm.bad_endpoint"
-    if 400 <= status < 500 and status not in {408, 409, 425, 429}:
-        return "the endpoint refuses the request", "llm.bad_request"
-    return None

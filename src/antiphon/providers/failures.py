@@ -1,0 +1,129 @@
+"""What a service on the network answers when it does not do its work, as coded errors. No I/O.
+
+Sources: RFC 9110 (status codes, ``Retry-After``) and the vendors' pages on errors; OpenAI, Gemini and
+Sarvam put the reason into the body in shapes of their own (``failure``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from antiphon.errors import ProviderError, ProviderRefused
+from antiphon.secret import Secret
+
+MAX_ERROR_BYTES = 16_384
+SHOWN_CHARS = 200
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110 section 10.2.3).
+
+    ``now`` is Unix time in seconds. None if there is no usable value.
+    """
+    for name, divisor in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / divisor
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = parsedate_to_datetime(headers.get("Retry-After", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, date.timestamp() - now)
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What an error body says, in whatever shape it comes."""
+
+    message: str = ""
+    code: str = ""
+
+    def without(self, key: Secret) -> Failure:
+        """Without our key, should the endpoint repeat it."""
+        shown = key.reveal()
+        return Failure(self.message.replace(shown, "***"), self.code) if shown else self
+
+
+def failure(body: bytes | object) -> Failure:
+    """Reads ``{"error": {...}}``, ``{"error": "..."}``, ``[{"error": ...}]`` (Gemini), ``{"detail": ...}``."""
+    value: Any = body
+    if isinstance(body, bytes):
+        try:
+            value = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return Failure(" ".join(body.decode("utf-8", "replace").split())[:SHOWN_CHARS])
+    if isinstance(value, list):
+        value = value[0] if value else {}
+    if isinstance(value, dict):
+        value = value.get("error", value)
+    if isinstance(value, dict):
+        code = value.get("code") or value.get("type") or value.get("status") or ""
+        kind = value.get("type") or value.get("status") or ""
+        message = value.get("message") or value.get("detail") or ""
+        return Failure(str(message)[:SHOWN_CHARS], f"{code} {kind}".strip().lower())
+    return Failure(str(value)[:SHOWN_CHARS])
+
+
+def failed(text: str, code: str, provider: str, stage: str) -> ProviderError:
+    """A failure of ``stage``; ``code`` is without the stage's name, such as ``cut``."""
+    return ProviderError(text, provider=provider, stage=stage, code=f"{stage}.{code}")
+
+
+def refused(text: str, code: str, provider: str, stage: str) -> ProviderRefused:
+    """Trying again will not help."""
+    return ProviderRefused(text, provider=provider, stage=stage, code=f"{stage}.{code}")
+
+
+def error_for(status: int, said: Failure, provider: str, stage: str, wait: float | None = None) -> ProviderError:
+    """The coded error for an HTTP status, or for an error event (status 0).
+
+    Codes, after ``<stage>.``: unauthorized, quota, refused, too_long, not_found, bad_endpoint,
+    bad_request, rate_limited, server.
+    """
+    code = said.code
+    if status in {401, 403} or "invalid_api_key" in code or "authentication" in code:
+        # The endpoint's own words are left out: some repeat the key that they refuse.
+        return refused(f"the endpoint refuses the API key (HTTP {status})", "unauthorized", provider, stage)
+    detail = f": {said.message}" if said.message else ""
+    refusal = _refusal(status, code)
+    if refusal:
+        text, stable = refusal
+        return refused(f"{text} (HTTP {status}){detail}", stable, provider, stage)
+    if status == 429 or "rate_limit" in code or "resource_exhausted" in code or code.startswith("429"):
+        return ProviderError(
+            f"too many requests{detail}",
+            provider=provider,
+            stage=stage,
+            code=f"{stage}.rate_limited",
+            retry_after_s=wait,
+        )
+    return ProviderError(
+        f"the endpoint failed (HTTP {status}){detail}" if status else f"the endpoint failed{detail}",
+        provider=provider,
+        stage=stage,
+        code=f"{stage}.server",
+        retry_after_s=wait,
+    )
+
+
+def _refusal(status: int, code: str) -> tuple[str, str] | None:
+    if status == 402 or "insufficient_quota" in code or "quota_exceeded" in code:
+        return "the account has no credit left", "quota"
+    if "content_filter" in code or "content_policy" in code:
+        return "the endpoint refuses this text", "refused"
+    if "context_length" in code:
+        return "the conversation is longer than the model takes", "too_long"
+    if status == 404 or "model_not_found" in code:
+        return "there is no such model or address", "not_found"
+    if 300 <= status < 400:
+        return "the endpoint sends us elsewhere: correct base_url", "bad_endpoint"
+    if 400 <= status < 500 and status not in {408, 409, 425, 429}:
+        return "the endpoint refuses the request", "bad_request"
+    return None
