@@ -19,6 +19,7 @@ from antiphon.config import Settings
 from antiphon.errors import ConfigError, MissingExtra
 from antiphon.kernel.policy import Policy
 from antiphon.knowledge import load_knowledge, speaking_for
+from antiphon.language_id import LanguageIdentifier
 from antiphon.languages import (
     SPOKEN_BY_TURNS,
     Language,
@@ -74,6 +75,7 @@ def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
     offered = {tag: find_language(tag, languages) for tag in settings.languages.offered}
     given: dict[str, Any] = {
         "ttl_ms": int(settings.server.session_ttl_s * 1000),
+        "languages": settings.languages.offered,
         "backchannels": backchannels(offered),
         "unfinished": unfinished(offered),
         **settings.policy,
@@ -185,9 +187,13 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
                 writer=writer,
                 policy=policy,
                 media=Media(
-                    message_ms=settings.line.message_ms, lead_ms=settings.line.lead_ms, voice=settings.tts.voice
+                    message_ms=settings.line.message_ms,
+                    lead_ms=settings.line.lead_ms,
+                    voice=settings.tts.voice,
+                    voices=settings.tts.voices,
                 ),
                 activity=activity,
+                identify=LanguageIdentifier(settings.languages.offered).identify,
                 language=settings.languages.default,
                 max_sessions=settings.server.max_sessions,
             )

@@ -91,9 +91,10 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpeechSettings(ProviderSettings, frozen=True, kw_only=True):
-    """Text to speech. ``voice`` is given to the provider with each text; "" is its own choice."""
+    """Text to speech. A voice is given to the provider with each text; "" is its own choice."""
 
     voice: Annotated[str, Meta(description="the provider's name of a voice")] = ""
+    voices: Annotated[dict[str, str], Meta(description='per language, such as { te-IN = "anushka" }')] = {}
 
 
 class LanguageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,6 +315,7 @@ def _provider_section(name: str, kind: type[ProviderSettings], values: dict[str,
     typed["fallback"] = tuple(_fallback(entry, where) for entry in fallback)
     if kind is SpeechSettings:
         typed["voice"] = values.pop("voice", "")
+        typed["voices"] = values.pop("voices", {})
     return convert({**typed, "settings": values}, kind, where)
 
 

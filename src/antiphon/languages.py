@@ -84,6 +84,7 @@ _BRACES = re.compile(r"\{[^}]*\}?|\}")
 Text = Annotated[str, Meta(min_length=1, max_length=400, pattern=r"\S")]
 Word = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"\S")]
 Words = Annotated[tuple[Word, ...], Meta(max_length=1000)]
+WordText = Annotated[str, Meta(max_length=32_768)]
 
 
 class WordLists(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +100,16 @@ class WordLists(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pointing: Words = ()
 
 
+class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Latin spellings that tell the language of a sentence, parted by white space (see ``antiphon.language_id``).
+
+    ``words`` belong to the language. ``borrowed`` are its words that the other languages use too.
+    """
+
+    words: WordText = ""
+    borrowed: WordText = ""
+
+
 class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One language. ``draft``: no native speaker has reviewed it. ``phrases``: kind to one or more variants."""
 
@@ -110,6 +121,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     phrases: dict[str, Annotated[tuple[Text, ...], Meta(min_length=1, max_length=20)]] = {}
     words: WordLists = WordLists()
     intents: dict[str, Words] = {}
+    identify: Identify = Identify()
 
     def with_phrases(self, phrases: Mapping[str, tuple[str, ...]]) -> Language:
         """The same language with some phrases replaced, such as a greeting that names the house.

@@ -86,6 +86,7 @@ class MouthRoom:
         self.line = FarEnd(loop, latency_s, lambda reason: None)
         self.wheel = PacingWheel(loop)
         self.mouth = Mouth(
+            call_id="c1",
             line=self.line,
             playout=Playout(codec="pcm16", sample_rate=8000, message_ms=20, lead_ms=120, marks=True),
             wheel=self.wheel,

@@ -23,7 +23,7 @@ class Ledger:
         self.facts: list[ev.AnyEvent] = []
         self.accepts = True
         self.runs = True
-        self.runner = EffectRunner(effectors, lambda: self.effects, self.post)
+        self.runner = EffectRunner("c1", effectors, lambda: self.effects, self.post)
 
     def post(self, event: ev.AnyEvent) -> None:
         self.facts.append(event)

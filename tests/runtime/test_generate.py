@@ -42,7 +42,7 @@ class Trial:
         self.lips = Lips()
         self.facts = Events()
         self.ledger: dict[str, Effect] = {}
-        self.effects = EffectRunner({"book": self.book}, lambda: self.ledger, self.post)
+        self.effects = EffectRunner("s1", {"book": self.book}, lambda: self.ledger, self.post)
         self.booked: list[str] = []
         self.attempt = Attempt(
             StartReply(3, 2, "what are the fees", "en-IN", said="So far.", **order),  # type: ignore[arg-type]

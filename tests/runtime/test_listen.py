@@ -52,6 +52,7 @@ class Room:
         self.codec = codec
         self.frames = 0
         self.ear = Ear(
+            call_id="c1",
             codec=codec,
             sample_rate=8000,
             language="te-IN",

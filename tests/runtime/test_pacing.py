@@ -16,6 +16,8 @@ from antiphon.sim.clock import VirtualTimeLoop, run
 class Member:
     """Notes when it is served. ``left`` counts down to having nothing more; ``late`` is what a service takes (s)."""
 
+    call_id = "c1"
+
     def __init__(self, left: int = 10**9, late: float = 0.0) -> None:
         self.times: list[float] = []
         self.left = left
@@ -193,7 +195,9 @@ def test_a_member_that_raises_leaves_and_the_others_are_served(caplog: pytest.Lo
 
     with caplog.at_level(logging.ERROR):
         run(main())
-    assert caplog.text.count("could not be served") == 1
+    assert [(record.message, record.__dict__["call"]) for record in caplog.records] == [
+        ("a caller could not be served and leaves the wheel", "c1")
+    ]
 
 
 def test_closed_it_serves_nobody() -> None:

@@ -223,7 +223,10 @@ def test_overflow_gives_up_the_session_that_waits_longest(caplog: pytest.LogCapt
 
     with caplog.at_level(logging.ERROR):
         run(main)
-    assert "4 entries of session old dropped, its journal ends at entry 1" in caplog.text
+    dropped = [
+        record for record in caplog.records if "4 of this call dropped, its journal ends at entry 1" in record.message
+    ]
+    assert [record.__dict__["call"] for record in dropped] == ["old"]
 
 
 def test_a_stale_session_stops_alone() -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.kernel import floor_actions as caller
-from antiphon.kernel import history
+from antiphon.kernel import history, language, session_actions
 from antiphon.kernel import session as kernel
 from antiphon.kernel.chart import Chart, Rule
 from antiphon.kernel.events import PlayoutStopped
@@ -111,13 +110,13 @@ def coughs_count_as_speech(patch: Patch) -> None:
 
 
 def a_question_that_was_not_answered_is_forgotten(patch: Patch) -> None:
-    told = caller.interrupted_to_pieces
+    told = session_actions.interrupted_to_pieces
 
     def forgetful(step: Any, reply: Any, heard: str, answer: str) -> None:
         if answer:
             told(step, reply, heard, answer)
 
-    patch.setattr(caller, "interrupted_to_pieces", forgetful)
+    patch.setattr(session_actions, "interrupted_to_pieces", forgetful)
 
 
 def no_filler(patch: Patch) -> None:
@@ -215,6 +214,21 @@ def stale_work_is_let_through(patch: Patch) -> None:
     patch.setattr(kernel, "_is_stale_work", lambda state, event: False)
 
 
+def one_sentence_changes_the_language(patch: Patch) -> None:
+    detect = language.detect
+    patch.setattr(language, "detect", lambda tongue, tag, **limits: detect(tongue, tag, **{**limits, "switches": 1}))
+
+
+def the_language_changes_within_a_turn(patch: Patch) -> None:
+    noted = part("note_segment")
+
+    def lapse(step: Any) -> None:
+        noted(step)
+        step.state.tongue.selected = "hi-IN"
+
+    swap(patch, "note_segment", lapse)
+
+
 CULPRITS: list[tuple[str, Callable[[Patch], None], bool]] = [
     ("one_reply_at_a_time", reply_started_twice, False),
     ("one_reply_at_a_time", next_reply_begins_before_the_last_one_is_cancelled, False),
@@ -231,6 +245,8 @@ CULPRITS: list[tuple[str, Callable[[Patch], None], bool]] = [
     ("nothing_stale_is_spoken", cancel_does_not_clear_the_line, False),
     ("nothing_is_said_twice", resuming_begins_at_the_last_second_again, False),
     ("history_is_what_was_heard", history_is_not_cut, False),
+    ("one_language_at_a_time", one_sentence_changes_the_language, False),
+    ("one_language_at_a_time", the_language_changes_within_a_turn, True),
     ("effects_run_once", an_effect_is_run_whenever_it_is_asked_for, False),
     ("effects_run_once", an_effect_is_carried_out_twice, False),
     ("always_closes", no_deadline_ever_comes, False),

@@ -16,9 +16,12 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class SetLanguage(Command, frozen=True, tag=True):
-    """From the next utterance on the transcriber is hinted at this language, and the voice follows."""
+    """The conversation changes its language: hint the transcriber at it, and answer with ``LanguageSwitched``."""
 
+    turn: int
     language: str
+    previous: str
+    reason: str
 
 
 class FinishUtterance(Command, frozen=True, tag=True):
@@ -57,7 +60,8 @@ class StartReply(Command, frozen=True, tag=True):
 
 
 class Say(Command, frozen=True, tag=True):
-    """Speak a prepared phrase: greeting, filler, still_there, please_repeat, use_keypad, apology, resumed, goodbye.
+    """Speak a prepared phrase: greeting, filler, still_there, please_repeat, use_keypad, apology, resumed,
+    language_switched, goodbye.
 
     ``last``: nothing follows it in this turn; report ``ReplyGenerated`` once it is in playout.
     """

@@ -49,6 +49,8 @@ class SessionStarted(Event, frozen=True, tag=True):
     started_at: str = ""
     caller: str = ""
     parameters: dict[str, str] = {}
+    language_by: str = ""
+    """``chosen``: the caller named the language themselves, in a menu; else it is the application's."""
 
 
 class LineAttached(Event, frozen=True, tag=True):
@@ -109,6 +111,9 @@ class TranscriptFinal(Event, frozen=True, tag=True):
     language: str = ""
     confidence: float = 0.0
     provider: str = ""
+    language_confidence: float = 0.0
+    language_by: str = ""
+    """Who says which language it is: ``stt``, or ``text`` (identified by the words)."""
 
 
 class TranscriptionFailed(Event, frozen=True, tag=True):
@@ -129,9 +134,19 @@ class TextTyped(Event, frozen=True, tag=True):
 
     text: str
     language: str = ""
+    language_confidence: float = 0.0
 
 
 # -- the work of a turn -------------------------------------------------------------------------
+
+
+class LanguageSwitched(Event, frozen=True, tag=True):
+    """From this turn on the conversation is held in ``language``. ``reason``: chosen, or detected."""
+
+    turn: int
+    language: str
+    previous: str
+    reason: str
 
 
 class IntentReady(Event, frozen=True, tag=True):
@@ -293,6 +308,7 @@ AnyEvent = (
     | TranscriptionFailed
     | DigitPressed
     | TextTyped
+    | LanguageSwitched
     | IntentReady
     | PassagesReady
     | StageFailed

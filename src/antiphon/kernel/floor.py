@@ -14,6 +14,7 @@ from __future__ import annotations
 from antiphon.kernel import floor_actions as caller
 from antiphon.kernel import interrupt_actions as undecided
 from antiphon.kernel import reply_actions as agent
+from antiphon.kernel import session_actions as session
 from antiphon.kernel.chart import ANY, Chart, Rule, StateSpec
 from antiphon.kernel.state import Floor
 from antiphon.kernel.step import Step
@@ -34,8 +35,8 @@ STATES = {
 _LADDER = (
     R((agent.abandon_attempt, agent.start_reply), None, agent.has_next_tier),
     R((agent.abandon_attempt, agent.apologise), None, agent.is_answer),
-    R((caller.cancel_reply, agent.note_speechless, caller.hang_up), IDLE, agent.is_last_word),
-    R((caller.cancel_reply, caller.listen), LISTENING),
+    R((session.cancel_reply, agent.note_speechless, session.hang_up), IDLE, agent.is_last_word),
+    R((session.cancel_reply, caller.listen), LISTENING),
 )
 _TURN_ENDS = (
     R((caller.forget_final, caller.ask_again), THINKING, caller.is_noise),
@@ -52,10 +53,10 @@ _RESUMES = (
     R((undecided.resume, undecided.start_reply_if_due), SPEAKING, agent.is_audible),
     R((undecided.resume, undecided.start_reply_if_due), THINKING),
 )
-_BARGE_IN = R((caller.cancel_reply, caller.listen), LISTENING)
+_BARGE_IN = R((session.cancel_reply, caller.listen), LISTENING)
 _FINISHED = (
-    R((agent.finish_reply, caller.hang_up), IDLE, agent.ends_call),
-    R((agent.finish_reply, caller.transfer), IDLE, agent.is_given_up_to_person),
+    R((agent.finish_reply, session.hang_up), IDLE, agent.ends_call),
+    R((agent.finish_reply, session.transfer), IDLE, agent.is_given_up_to_person),
     R((agent.finish_reply, agent.say_goodbye), THINKING, agent.is_given_up),
     R((agent.finish_reply, caller.listen), LISTENING),
 )
@@ -68,10 +69,10 @@ _LATE_FINAL = (
     R((caller.note_final, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
     R((caller.forget_final,)),
 )
-_KEY = R((caller.cancel_reply, caller.note_digit, caller.listen), LISTENING)
+_KEY = R((session.cancel_reply, caller.note_digit, caller.listen), LISTENING)
 _TYPED = (
     R((), None, caller.is_text_blank),
-    R((caller.cancel_reply, caller.typed_to_pieces, caller.begin_turn), THINKING),
+    R((session.cancel_reply, caller.typed_to_pieces, caller.begin_turn), THINKING),
 )
 _GENERATED = (
     R((agent.note_generated, agent.abandon_attempt, agent.start_reply), None, agent.is_empty_with_next_tier),
@@ -164,7 +165,7 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
     (SPEAKING, "DeadlineReached:reply"): _LADDER,
     (SPEAKING, "PlayoutStarved"): (R((agent.await_more,), THINKING),),
     (SPEAKING, "PlayoutFinished"): _FINISHED,
-    (SPEAKING, "DeadlineReached:watchdog"): (R((caller.cancel_reply, agent.say_apology), THINKING),),
+    (SPEAKING, "DeadlineReached:watchdog"): (R((session.cancel_reply, agent.say_apology), THINKING),),
     (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, undecided.pause), INTERRUPT),),
     (SPEAKING, "SpeechStopped"): (R((caller.caller_stops, caller.set_aside_speech)),),
     (SPEAKING, "TranscriptPartial"): _LATE_PARTIAL,
@@ -214,19 +215,20 @@ _interrupt: dict[tuple[str, str], tuple[R, ...]] = {
 
 _session: dict[tuple[str, str], tuple[R, ...]] = {
     (IDLE, "SessionStarted"): (
-        R((caller.start_session, caller.greet), THINKING, caller.wants_greeting),
-        R((caller.start_session, caller.listen), LISTENING),
+        R((session.start_session, session.greet), THINKING, session.wants_greeting),
+        R((session.start_session, caller.listen), LISTENING),
     ),
-    (IDLE, "DeadlineReached:ttl"): (R((caller.close,)),),
-    (IDLE, "DeadlineReached:closing"): (R((caller.close,)),),
-    (ANY, "LineAttached"): (R((caller.attach,), THINKING),),
+    (IDLE, "DeadlineReached:ttl"): (R((session.close,)),),
+    (IDLE, "DeadlineReached:closing"): (R((session.close,)),),
+    (ANY, "LineAttached"): (R((session.attach,), THINKING),),
     (ANY, "LineDropped"): (
-        R((caller.close,), IDLE, caller.is_ending),
-        R((caller.detach,), IDLE),
+        R((session.close,), IDLE, session.is_ending),
+        R((session.detach,), IDLE),
     ),
-    (ANY, "CallerHungUp"): (R((caller.close,), IDLE),),
-    (ANY, "PlayoutStopped"): (R((caller.book_stopped,)),),
-    (ANY, "SessionClosed"): (R((caller.mark_closed,), IDLE),),
+    (ANY, "CallerHungUp"): (R((session.close,), IDLE),),
+    (ANY, "PlayoutStopped"): (R((session.book_stopped,)),),
+    (ANY, "SessionClosed"): (R((session.mark_closed,), IDLE),),
+    (ANY, "LanguageSwitched"): (R(),),
     (ANY, "EffectRequested"): (R((agent.run_effect,), None, agent.is_effect_new),),
     (ANY, "EffectSucceeded"): (R((agent.settle_effect,)),),
     (ANY, "EffectFailed"): (R((agent.settle_effect,)),),

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from antiphon.kernel import endpointing, history
 from antiphon.kernel.commands import (
-    CancelReply,
     Classify,
-    CloseSession,
     FinishUtterance,
-    HangUp,
     Retrieve,
-    TransferCall,
 )
 from antiphon.kernel.events import (
     MAX_TEXT,
-    CallerHungUp,
     DigitPressed,
-    LineAttached,
-    LineDropped,
-    PlayoutStopped,
-    SessionStarted,
     SpeechStarted,
     SpeechStopped,
     TextTyped,
@@ -32,8 +23,9 @@ from antiphon.kernel.events import (
 )
 from antiphon.kernel.history import Message
 from antiphon.kernel.interruption import Words, weigh
-from antiphon.kernel.reply_actions import interrupted_to_pieces, say, say_lead
-from antiphon.kernel.state import Caller, Phase, Reply
+from antiphon.kernel.language_actions import choose_language, note_language, requested, settle_language
+from antiphon.kernel.reply_actions import say, say_in_turn
+from antiphon.kernel.state import Caller, Reply
 from antiphon.kernel.step import Step
 
 MAX_DIGITS = 32
@@ -113,6 +105,7 @@ def finish_utterance(step: Step) -> None:
 
 def note_final(step: Step) -> None:
     """Keeps what was said; an utterance whose final failed counts as its last partial."""
+    note_language(step)
     text = final_text(step)
     room = MAX_TEXT - sum(len(piece) + 1 for piece in step.state.pieces)
     if text and room > 0:
@@ -153,6 +146,7 @@ def digits_to_pieces(step: Step) -> None:
 
 def typed_to_pieces(step: Step) -> None:
     set_aside_speech(step)
+    note_language(step)
     step.state.pieces.append(step.happened(TextTyped).text.strip())
 
 
@@ -239,13 +233,14 @@ def is_text_blank(step: Step) -> bool:
 def begin_turn(step: Step) -> None:
     """The caller's turn is confirmed: understand it, intent and retrieval side by side."""
     state, policy = step.state, step.policy
-    question = " ".join(state.pieces)
-    state.pieces, state.partial, state.digits = [], "", ""
-    state.turn += 1
-    state.silences = state.blanks = state.silence_left = 0
+    question = take_question(step)
+    wanted = requested(question, policy)
+    if wanted:
+        choose_language(step, wanted)
+        say_in_turn(step, "language_switched")
+        return
     state.intent = state.passages = None
     state.reply = Reply(turn=state.turn, question=question)
-    history.add(state.history, Message("user", question, state.language, state.turn), policy.history_turns)
     step.disarm("silence", "endpoint", "digits", "utterance", "final")
     step.emit(Classify(state.turn, question, state.language))
     step.emit(Retrieve(state.turn, question, state.language))
@@ -254,137 +249,13 @@ def begin_turn(step: Step) -> None:
     step.arm("reply", policy.reply_ms)
 
 
-# -- the session's ends -------------------------------------------------------------------------
-
-
-def start_session(step: Step) -> None:
-    event = step.happened(SessionStarted)
+def take_question(step: Step) -> str:
+    """What the caller said becomes a turn, in the conversation's history and in its language."""
     state = step.state
-    state.session, state.transport, state.language = event.session, event.transport, event.language
-    state.phase = Phase.LIVE
-    state.epoch = 1
-
-
-def greet(step: Step) -> None:
-    say(step, "greeting")
-
-
-def wants_greeting(step: Step) -> bool:
-    return step.policy.greeting
-
-
-def is_ending(step: Step) -> bool:
-    return step.state.phase is Phase.ENDING
-
-
-def stop_everything(step: Step) -> None:
-    """Nobody is on the line: stop speaking, keep what was heard, forget what was not finished."""
-    state = step.state
-    if state.reply is not None:
-        cancel_reply(step)
-    forget_final(step)
-    state.caller = Caller.SILENT
-    state.spoken = False
-    state.partial = state.digits = ""
-    step.disarm(*list(state.deadlines))
-
-
-def cancel_reply(step: Step) -> None:
-    """Stops the live reply; what was heard of it comes back as ``PlayoutStopped``."""
-    state = step.state
-    if state.closing is not None:
-        book_unreported(step)
-    state.closing = step.reply
-    state.reply = None
-    step.emit(CancelReply(state.closing.turn))
-
-
-def book_unreported(step: Step) -> None:
-    """A cancelled reply whose end was never reported counts as heard as far as segments were played."""
-    state = step.state
-    if state.closing is not None:
-        closing, state.closing = state.closing, None
-        parts = closing.segments
-        answer = history.played_text(history.without_leads(parts))
-        interrupted_to_pieces(step, closing, history.played_text(parts), answer)
-
-
-def book_stopped(step: Step) -> None:
-    """History becomes what was heard."""
-    event = step.happened(PlayoutStopped)
-    state = step.state
-    if state.closing is not None:
-        closing, state.closing = state.closing, None
-        heard, answer = (
-            history.heard_text(parts, event.segment, event.heard_chars)
-            for parts in (closing.segments, history.without_leads(closing.segments))
-        )
-        interrupted_to_pieces(step, closing, heard, answer)
-
-
-def detach(step: Step) -> None:
-    step.happened(LineDropped)
-    stop_everything(step)
-    step.state.phase = Phase.DETACHED
-    step.arm("ttl", step.policy.ttl_ms)
-
-
-def attach(step: Step) -> None:
-    """The caller is back, on another line or after the death of a process: go on with the same history.
-
-    This holds for a session that had ended, too: a caller who comes back is not to be met with silence.
-    A question that was never answered is answered now; otherwise they are asked to go on.
-    """
-    event = step.happened(LineAttached)
-    state = step.state
-    if state.reply is not None:
-        cancel_reply(step)
-    book_unreported(step)
-    forget_final(step)
-    step.disarm(*list(state.deadlines))
-    state.phase, state.transport, state.epoch = Phase.LIVE, event.transport, event.epoch
-    state.caller, state.partial, state.digits, state.spoken = Caller.SILENT, "", "", False
-    state.end_reason, state.silences, state.blanks, state.apologies = "", 0, 0, 0
-    state.utterance += 1
-    if state.pieces:
-        begin_turn(step)
-        say_lead(step, "resumed")
-    else:
-        say(step, "resumed")
-
-
-def hang_up(step: Step) -> None:
-    state = step.state
-    state.phase = Phase.ENDING
-    state.end_reason = state.end_reason or "agent"
-    step.disarm(*list(state.deadlines))
-    step.emit(HangUp(f"{state.session}:hangup:{state.turn}", state.end_reason))
-    step.arm("closing", step.policy.closing_ms)
-
-
-def transfer(step: Step) -> None:
-    state = step.state
-    state.phase = Phase.ENDING
-    state.end_reason = "transferred"
-    step.disarm(*list(state.deadlines))
-    step.emit(TransferCall(f"{state.session}:transfer:{state.turn}", step.policy.transfer_target))
-    step.arm("closing", step.policy.closing_ms)
-
-
-def close(step: Step) -> None:
-    """Releases the session; the reason is the first one there was."""
-    state = step.state
-    if not state.end_reason:
-        if isinstance(step.event, CallerHungUp):
-            state.end_reason = step.event.reason or "caller"
-        else:
-            state.end_reason = "expired" if state.phase is Phase.DETACHED else "closed"
-    stop_everything(step)
-    state.phase = Phase.ENDED
-    step.emit(CloseSession(state.end_reason))
-
-
-def mark_closed(step: Step) -> None:
-    book_unreported(step)
-    step.state.phase = Phase.CLOSED
-    step.disarm(*list(step.state.deadlines))
+    question = " ".join(state.pieces)
+    state.pieces, state.partial, state.digits = [], "", ""
+    state.turn += 1
+    state.silences = state.blanks = state.silence_left = 0
+    settle_language(step)
+    history.add(state.history, Message("user", question, state.language, state.turn), step.policy.history_turns)
+    return question

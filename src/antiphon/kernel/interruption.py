@@ -67,6 +67,16 @@ def _weighty(text: str, language: str, policy: Policy) -> list[str]:
     return [word for word in without_backchannels(tokens(text), language, policy) if word not in light]
 
 
+def contains(words: tuple[str, ...], phrases: tuple[str, ...]) -> bool:
+    """True if one of the phrases stands somewhere in the words, as whole words."""
+    return any(
+        words[at : at + len(phrase)] == phrase
+        for phrase in _phrases(phrases)
+        if phrase
+        for at in range(len(words) - len(phrase) + 1)
+    )
+
+
 def without_backchannels(words: tuple[str, ...], language: str, policy: Policy) -> list[str]:
     """What is left; backchannels of the language and of English count (code-mixed speech is common)."""
     listed = policy.backchannels.get(language, ()) + policy.backchannels.get("en-IN", ())

@@ -75,17 +75,33 @@ class Policy(msgspec.Struct, frozen=True):
     history_turns: int = 10
     """What is remembered (A32, X31)."""
 
+    # -- language (A36 to A39, X42)
+    languages: tuple[str, ...] = ()
+    """Those the conversation may change to."""
+    language_switches: int = 2
+    """Turns in a row in another language that change the conversation's."""
+    language_min_turns: int = 1
+    """Turns of the caller before it may change at all."""
+    language_unlock: int = 2
+    """Turns in a row that override what the caller chose expressly."""
+    language_confidence: float = 0.5
+    """A detection below this says nothing."""
+
     # -- words, per language
     backchannels: dict[str, tuple[str, ...]] = {}
     """Words and short phrases that never interrupt ("mm-hm", "haan")."""
     unfinished: dict[str, tuple[str, ...]] = {}
     """Words after which nobody is done ("and", "lekin")."""
+    language_requests: dict[str, tuple[str, ...]] = {}
+    """Phrases, in whatever language, that ask for this one ("speak in Telugu")."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 0:
                 raise ValueError(f"policy.{name} must not be negative, it is {value}")
+        if not 0 < self.language_confidence <= 1:
+            raise ValueError("policy.language_confidence must be within 0..1, and not 0")
         if self.filler_ms >= self.reply_ms:
             raise ValueError("policy.filler_ms must be less than policy.reply_ms: a filler covers the wait for a reply")
         if self.interrupt_ms > self.interrupt_speech_ms:

@@ -31,8 +31,13 @@ LAST_WORDS = ("apology", "goodbye")
 
 def say(step: Step, phrase: str, *, ends_call: bool = False) -> None:
     """A prepared phrase as a turn of its own."""
+    step.state.turn += 1
+    say_in_turn(step, phrase, ends_call=ends_call)
+
+
+def say_in_turn(step: Step, phrase: str, *, ends_call: bool = False) -> None:
+    """A prepared phrase as all that the present turn answers."""
     state = step.state
-    state.turn += 1
     state.reply = Reply(turn=state.turn, purpose=phrase, attempt=1, ends_call=ends_call)
     step.disarm(*list(state.deadlines))
     step.emit(Say(state.turn, 1, phrase, state.language))

@@ -10,6 +10,7 @@ import msgspec
 from antiphon.kernel.effects import Effect
 from antiphon.kernel.events import Passage
 from antiphon.kernel.history import Message, Segment
+from antiphon.kernel.language import Tongue
 
 
 class Floor(StrEnum):
@@ -71,7 +72,7 @@ class State(msgspec.Struct, array_like=True):
 
     session: str = ""
     transport: str = ""
-    language: str = ""
+    tongue: Tongue = msgspec.field(default_factory=Tongue)
     phase: Phase = Phase.NEW
     floor: Floor = Floor.IDLE
     seq: int = 0
@@ -95,6 +96,8 @@ class State(msgspec.Struct, array_like=True):
     """Something was said in the utterance that is being heard."""
     pieces: list[str] = []
     """Finals of the present turn, until the caller is done."""
+    spoken_language: str = ""
+    """What they tell of the language they are in; "": nothing."""
     digits: str = ""
     # the work
     intent: str | None = None
@@ -117,8 +120,13 @@ class State(msgspec.Struct, array_like=True):
     failures: int = 0
     end_reason: str = ""
 
+    @property
+    def language(self) -> str:
+        """The conversation's language, as of the present turn."""
+        return self.tongue.selected
 
-_SHAPE = [(kind.__name__, kind.__struct_fields__) for kind in (State, Reply, Segment, Message, Effect, Passage)]
+
+_SHAPE = [(kind.__name__, kind.__struct_fields__) for kind in (State, Reply, Segment, Message, Effect, Passage, Tongue)]
 
 SHAPE = blake2b(repr(_SHAPE).encode(), digest_size=8).digest()
 """Stands for the fields above. They are encoded by position: a snapshot of another shape must not be read."""

@@ -227,6 +227,7 @@ class Call:
             started_at=services.wall_clock(),
             caller=start.caller,
             parameters=start.parameters,
+            language_by="chosen" if start.language else "",
         )
 
     def _attach_parts(self, session: Session) -> None:
@@ -239,6 +240,7 @@ class Call:
         # A resumed session expects the utterance after the one that was cut off.
         first = session.state.utterance + (0 if session.state.phase is Phase.NEW else 1)
         self._mouth = Mouth(
+            call_id=self.id,
             line=line,
             playout=Playout(
                 codec=line.codec,
@@ -251,13 +253,14 @@ class Call:
             phrases=services.phrases,
             synthesizers=services.providers.synthesizers,
             voice=media.voice,
+            voices=media.voices,
             post=driver.post,
         )
         ear = self.sink.ear = self._make_ear(language, first, driver)
         effects = (
             self._executor.effects
             if self._executor
-            else EffectRunner(services.effectors, lambda: driver.session.state.effects, driver.post)
+            else EffectRunner(self.id, services.effectors, lambda: driver.session.state.effects, driver.post)
         )
         self._executor = Executor(
             self.id,
@@ -277,6 +280,7 @@ class Call:
         if services.activity is None:
             raise RuntimeError("an ear needs a voice activity detector")
         return Ear(
+            call_id=self.id,
             codec=line.codec,
             sample_rate=line.sample_rate,
             language=language,
@@ -285,6 +289,7 @@ class Call:
             transcriber=services.providers.transcriber,
             gate=services.media.gate,
             post=driver.post,
+            identify=services.identify,
         )
 
     # -- a newer line -----------------------------------------------------------------------------

@@ -24,10 +24,12 @@ class EffectRunner:
 
     def __init__(
         self,
+        call_id: str,
         effectors: Mapping[str, Effector],
         ledger: Callable[[], Mapping[str, Effect]],
         post: Callable[[AnyEvent], None],
     ) -> None:
+        self._told = {"call": call_id}
         self._effectors = effectors
         self._ledger = ledger
         self._post = post
@@ -71,7 +73,7 @@ class EffectRunner:
     def run(self, order: RunEffect, error: Exception | None) -> None:
         """``error``: the entry could not be made durable. What cannot be recorded is not done."""
         if error is not None:
-            log.error("the effect %s is refused, the journal cannot keep it: %s", order.name, error)
+            log.error("the effect %s is refused, the journal cannot keep it: %s", order.name, error, extra=self._told)
             self._settle(order, None, "effect.not_durable")
             return
         effector = self._effectors.get(order.name)
@@ -93,7 +95,7 @@ class EffectRunner:
         except AntiphonError as error:
             self._settle(order, None, error.code)
         except Exception:
-            log.exception("the effect %s raised", order.name)
+            log.exception("the effect %s raised", order.name, extra=self._told)
             self._settle(order, None, "effect.raised")
         else:
             self._settle(order, result[:MAX_TEXT], "")

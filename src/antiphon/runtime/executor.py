@@ -9,7 +9,7 @@ from typing import Any
 
 from antiphon.errors import AntiphonError, ProviderError
 from antiphon.kernel import commands as cmd
-from antiphon.kernel.events import AnyEvent, IntentReady, PassagesReady, StageFailed
+from antiphon.kernel.events import AnyEvent, IntentReady, LanguageSwitched, PassagesReady, StageFailed
 from antiphon.kernel.history import Message
 from antiphon.kernel.session import Session
 from antiphon.runtime.effects import EffectRunner
@@ -51,7 +51,7 @@ class Executor:
         self._attempt: Attempt | None = None
         self._understanding: dict[asyncio.Task[None], None] = {}  # a set's order would differ from run to run
         self._do: dict[type, Callable[[Any], None]] = {
-            cmd.SetLanguage: lambda order: ear.hint(order.language),
+            cmd.SetLanguage: self._set_language,
             cmd.FinishUtterance: lambda order: ear.finish(order.utterance),
             cmd.Classify: self._classify,
             cmd.Retrieve: self._retrieve,
@@ -70,6 +70,10 @@ class Executor:
             self.effects.run(command, error)
         else:
             self._do[type(command)](command)
+
+    def _set_language(self, order: cmd.SetLanguage) -> None:
+        self._ear.hint(order.language)
+        self._post(LanguageSwitched(order.turn, order.language, order.previous, order.reason))
 
     # -- understanding ----------------------------------------------------------------------------
 

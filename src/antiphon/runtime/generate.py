@@ -40,6 +40,7 @@ class Attempt:
         self.turn = order.turn
         self._order = order
         self._session = session
+        self._told = {"call": session, "turn": order.turn}
         self._history = history
         self._responder = responder
         self._mouth = mouth
@@ -51,19 +52,18 @@ class Attempt:
         self._task.cancel()
 
     async def _run(self) -> None:
-        order = self._order
         try:
             await self._generate()
         except ProviderError as error:
-            log.warning("the reply failed: %s", error)
+            log.warning("the reply failed: %s", error, extra=self._told)
             self._fail(error.code)
         except AntiphonError as error:
-            log.error("the reply failed: %s", error)
+            log.error("the reply failed: %s", error, extra=self._told)
             self._fail(error.code)
         except Exception:
             # A responder is often the application's own code: what it raises is booked as its fault
             # and climbs the ladder, so that the caller hears more than silence.
-            log.exception("the responder %s raised", self._responder.name, extra={"turn": order.turn})
+            log.exception("the responder %s raised", self._responder.name, extra=self._told)
             self._fail("llm.raised")
 
     def _fail(self, code: str) -> None:
@@ -96,7 +96,7 @@ class Attempt:
                     self._post(ReplyBegun(order.turn, order.attempt, self._responder.name))
                 chars += len(part.text)
                 if chars > MAX_REPLY_CHARS:
-                    log.warning("a reply of more than %d characters was cut", MAX_REPLY_CHARS)
+                    log.warning("a reply of more than %d characters was cut", MAX_REPLY_CHARS, extra=self._told)
                     break
                 for text in segmenter.feed(part.text):
                     segments += self._speak(mouth, text)

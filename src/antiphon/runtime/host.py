@@ -131,7 +131,7 @@ class Host:
                 observer(session, entry, commands)
             except Exception:
                 # An onlooker may never hurt a call.
-                log.exception("an observer raised")
+                log.exception("an observer raised", extra={"call": session})
 
     # -- the end ----------------------------------------------------------------------------------
 

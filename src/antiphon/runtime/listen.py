@@ -20,6 +20,7 @@ from antiphon.kernel.events import (
     TranscriptionFailed,
     TranscriptPartial,
 )
+from antiphon.language_id import Guess
 from antiphon.media.codec import bytes_per_sample, decode
 from antiphon.media.gate import Gate, GateSettings
 from antiphon.runtime.ports import Heard, Transcriber, TranscriberStream, VoiceActivity
@@ -28,6 +29,10 @@ PREROLL_MS = 400
 """Audio before the gate's edge that the transcriber also gets: what it takes the gate to be sure, and a breath."""
 
 log = logging.getLogger("antiphon.ear")
+
+
+Identify = Callable[[str], Guess]
+"""Text to the language it is in."""
 
 
 class Listener(Protocol):
@@ -48,6 +53,7 @@ class Ear:
     def __init__(
         self,
         *,
+        call_id: str,
         codec: str,
         sample_rate: int,
         language: str,
@@ -56,10 +62,13 @@ class Ear:
         transcriber: Transcriber,
         gate: GateSettings,
         post: Callable[[AnyEvent], None],
+        identify: Identify | None = None,
     ) -> None:
+        self._told = {"call": call_id}
         self._codec = codec
         self._post = post
         self._provider = transcriber.name
+        self._identify = identify
         self._gate = Gate(gate)
         self._preroll = bytearray()
         self._preroll_bytes = PREROLL_MS * sample_rate * bytes_per_sample(codec) // 1000
@@ -114,16 +123,25 @@ class Ear:
     def _on_heard(self, heard: Heard) -> None:
         utterance = heard.utterance + self._offset
         if heard.error:
-            log.warning("the transcriber failed: %s", heard.error)
+            log.warning("the transcriber failed: %s", heard.error, extra=self._told)
             if utterance > self._finished:
                 self._failed[utterance] = heard.error
             else:
                 self._post(TranscriptionFailed(utterance, heard.error))
         elif heard.final:
-            text = heard.text[:MAX_TEXT]
-            self._post(TranscriptFinal(utterance, text, heard.language, heard.confidence, self._provider))
+            self._post(self._final(utterance, heard))
         else:
             self._post(TranscriptPartial(utterance, heard.text[:MAX_TEXT], heard.language, heard.confidence))
+
+    def _final(self, utterance: int, heard: Heard) -> TranscriptFinal:
+        """The provider's word on the language counts if it is sure of it; else the words tell (A42)."""
+        text = heard.text[:MAX_TEXT]
+        language, sure = heard.language, heard.language_confidence
+        by = "stt" if language and sure else ""
+        if not by and self._identify is not None and text.strip():
+            guess = self._identify(text)
+            language, sure, by = guess.language or language, guess.confidence, "text"
+        return TranscriptFinal(utterance, text, language, heard.confidence, self._provider, sure, by)
 
     def close(self) -> None:
         self._member.leave()

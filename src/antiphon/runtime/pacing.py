@@ -19,6 +19,8 @@ log = logging.getLogger("antiphon.pacing")
 
 
 class Paced(Protocol):
+    call_id: str
+
     def pump(self, now_ms: float) -> bool:
         """Sends what is due. False when there is nothing to come: the member leaves the wheel."""
 
@@ -68,7 +70,7 @@ class PacingWheel:
                 more = member.pump(now * 1000)
             except Exception:
                 # One caller's fault must not silence all the others.
-                log.exception("a caller could not be served and leaves the wheel")
+                log.exception("a caller could not be served and leaves the wheel", extra={"call": member.call_id})
                 more = False
             if not more:
                 self.leave(member)

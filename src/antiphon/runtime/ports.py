@@ -26,6 +26,8 @@ class Heard(msgspec.Struct, frozen=True):
     language: str = ""
     confidence: float = 0.0
     error: str = ""
+    language_confidence: float = 0.0
+    """How sure the provider is of ``language``, 0..1. 0: it was told the language, or does not say."""
 
 
 class TranscriberStream(Protocol):

@@ -10,7 +10,7 @@ from antiphon.kernel.events import AnyEvent
 from antiphon.kernel.policy import Policy
 from antiphon.media.gate import GateSettings
 from antiphon.runtime.effects import Effector
-from antiphon.runtime.listen import Listener
+from antiphon.runtime.listen import Identify, Listener
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
 from antiphon.runtime.ports import (
@@ -54,6 +54,8 @@ class Media:
     lead_ms: int = 120
     gate: GateSettings = field(default_factory=GateSettings)
     voice: str = ""
+    voices: Mapping[str, str] = field(default_factory=dict)
+    """Per language; ``voice`` is for the others."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Services:
     ear: EarFactory | None = None
     """Another ear than ``listen.Ear`` (which needs ``activity``)."""
     effectors: Mapping[str, Effector] = field(default_factory=dict)
+    identify: Identify | None = None
+    """Tells the language of what was transcribed, where the transcriber does not."""
     language: str = "en-IN"
     max_sessions: int = 1000
     wall_clock: Callable[[], str] = wall_clock

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -62,6 +62,7 @@ class Mouth:
     def __init__(
         self,
         *,
+        call_id: str,
         line: Line,
         playout: Playout,
         wheel: PacingWheel,
@@ -69,13 +70,16 @@ class Mouth:
         synthesizers: Sequence[Synthesizer],
         voice: str,
         post: Callable[[AnyEvent], None],
+        voices: Mapping[str, str] | None = None,
     ) -> None:
+        self.call_id = call_id
         self.line = line
         self._playout = playout
         self._wheel = wheel
         self._phrases = phrases
         self._synthesizers = synthesizers
         self._voice = voice
+        self._voices = voices or {}
         self._post = post
         self._items: deque[_Item] = deque()
         self._pump_task: asyncio.Task[None] | None = None
@@ -287,7 +291,7 @@ class Mouth:
                 await self._synthesize(turn, item)
             except AntiphonError as error:
                 if self._pump_task is me:
-                    log.warning("a segment could not be spoken: %s", error)
+                    log.warning("a segment could not be spoken: %s", error, extra={"call": self.call_id})
                     self._break_off(error.code, error.provider if isinstance(error, ProviderError) else "")
                 return
         if self._pump_task is me:
@@ -310,11 +314,12 @@ class Mouth:
                 failure = error
             except Exception:
                 # A voice may be the application's own code; what it raises is booked as its failure.
-                log.exception("%s raised", synthesizer.name)
+                log.exception("%s raised", synthesizer.name, extra={"call": self.call_id})
                 failure = _failed(synthesizer, "raised", "tts.raised")
             if self._sounding == number or position == len(self._synthesizers) - 1:
                 raise failure
-            log.warning("%s failed, the next voice goes on: %s", synthesizer.name, failure)
+            told = {"call": self.call_id}
+            log.warning("%s failed, the next voice goes on: %s", synthesizer.name, failure, extra=told)
         if self._pump_task is me:
             self._sounding = -1
             self._playout.end_segment(turn, len(self._places) - 1, item.text)
@@ -322,9 +327,8 @@ class Mouth:
 
     async def _synthesize_with(self, synthesizer: Synthesizer, turn: int, number: int, item: _Item) -> None:
         line, me = self.line, asyncio.current_task()
-        sounds = synthesizer.synthesize(
-            item.text, language=item.language, sample_rate=line.sample_rate, voice=self._voice
-        )
+        voice = self._voices.get(item.language, self._voice)
+        sounds = synthesizer.synthesize(item.text, language=item.language, sample_rate=line.sample_rate, voice=voice)
         async with aclosing(sounds):
             while (sound := await _next_sound(synthesizer, sounds)) is not None:
                 if self._pump_task is not me:

@@ -231,12 +231,12 @@ class JournalWriter:
             oldest, StoreError(f"{self._max_pending} entries wait for the store, no more fit", code="store.overflow")
         )
         _log.error(
-            "journal: more than %d entries wait (%s): %d entries of session %s dropped, its journal ends at entry %d",
+            "journal: more than %d entries wait (%s): %d of this call dropped, its journal ends at entry %d",
             self._max_pending,
             reason,
             count,
-            oldest.session,
             oldest.written,
+            extra={"call": oldest.session},
         )
 
     def _forget_if_done(self, book: _Book) -> None:
@@ -357,7 +357,8 @@ class JournalWriter:
 
     def _give_up(self, book: _Book, error: BaseException) -> None:
         failure = error if isinstance(error, Exception) else StoreError(str(error))
-        _log.error("journal: session %s is not written any more after entry %d: %s", book.session, book.written, error)
+        told = {"call": book.session}
+        _log.error("journal: not written any more after entry %d: %s", book.written, error, extra=told)
         self._abandon(book, failure)
         if isinstance(error, StaleWriter) and self._on_stale is not None:
             asyncio.get_running_loop().call_soon(self._on_stale, book.session)

@@ -24,11 +24,12 @@ class SimEar:
     """Fits ``Listener``: one per line. What is being said is put in by ``Voice``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, first_utterance: int, post: Callable[[AnyEvent], None], faults: Faults
+        self, loop: asyncio.AbstractEventLoop, first_utterance: int, post: Callable[[AnyEvent], None], faults: Faults, languages: Faults
     ) -> None:
         self._loop = loop
         self._post = post
         self._faults = faults
+        self._languages = languages
         self.utterance = first_utterance
         self._words: list[str] = []
         self._fault = faults.next()
@@ -57,7 +58,10 @@ class SimEar:
         if fault == "fail":
             self._loop.call_later(0.1, self.tell, TranscriptionFailed(utterance, "stt.planned"))
             return
-        final = TranscriptFinal(utterance, "" if fault == "blank" else text)
+        language = self._languages.next()
+        sure = 0.9 if language else 0.0
+        said = "" if fault == "blank" else text
+        final = TranscriptFinal(utterance, said, language, 0.9, "sim", sure, "stt" if language else "")
         self._loop.call_later(2.0 if fault == "slow" else 0.04, self.tell, final)
         if fault == "twice":
             self._loop.call_later(0.9, self.tell, final)

@@ -7,7 +7,7 @@ read back to the sample, across pauses, cuts and whatever else happened to it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -125,15 +125,3 @@ class FarEnd:
 
     def _is_playing(self, now: float) -> bool:
         return any(start <= now < end for start, end, _ in reversed(self.played[-50:]))
-
-    def heard_until(self, at: float) -> bytes:
-        """All audio heard before ``at``."""
-        return b"".join(_before(self.played, at))
-
-
-def _before(played: Iterable[tuple[float, float, bytes]], at: float) -> Iterable[bytes]:
-    for start, end, audio in played:
-        if end <= at:
-            yield audio
-        elif start < at:
-            yield audio[: round((at - start) * RATE) * 2]

@@ -207,6 +207,28 @@ def history_is_what_was_heard(record: Record) -> list[str]:
     return bad
 
 
+def one_language_at_a_time(record: Record) -> list[str]:
+    """A turn is spoken in one language, the conversation's; and that changes only for turns in a row in another."""
+    bad, now = [], "en-IN"
+    spoken: list[str] = []
+    language_of: dict[int, str] = {}
+    for decision in record.decisions:
+        event = decision.entry.event
+        if isinstance(event, ev.TranscriptFinal) and event.language:
+            spoken.append(event.language)
+        for command in decision.commands:
+            if isinstance(command, cmd.SetLanguage):
+                now = command.language
+                if spoken.count(now) < POLICY.language_switches:
+                    bad.append(f"turn {command.turn} changed to {now} after {spoken}")
+                spoken = []
+            elif isinstance(command, (cmd.StartReply, cmd.Say)):
+                language_of.setdefault(command.turn, now)
+        if isinstance(event, ev.SegmentReady) and event.language != language_of.get(event.turn, event.language):
+            bad.append(f"turn {event.turn} was begun in {language_of[event.turn]} and speaks {event.language}")
+    return bad
+
+
 def effects_run_once(record: Record) -> list[str]:
     # A read that a crash broke off is done again; a write never is.
     bad = [
@@ -260,6 +282,7 @@ CHECKS = (
     nothing_stale_is_spoken,
     nothing_is_said_twice,
     history_is_what_was_heard,
+    one_language_at_a_time,
     effects_run_once,
     always_closes,
     replays_the_same,

@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True):
     llm: tuple[str, ...] = ()
     tts: tuple[str, ...] = ()
     journal: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    """What the caller's utterances are in, by turns; "" tells nothing."""
     greeting: bool = True
 
 
@@ -68,6 +70,7 @@ def draw(seed: int, faults: bool) -> Plan:
         tts=_faults(random, TTS, faults),
         journal=_faults(random, JOURNAL, faults),
         greeting=random.random() < 0.8,
+        languages=_languages(random),
     )
 
 
@@ -94,6 +97,13 @@ def _act(random: Random, faults: bool) -> Act:
     return Act(kind, random.randint(1, 6), after)
 
 
+def _languages(random: Random) -> tuple[str, ...]:
+    """Most callers keep to one language; some change it, for good or for a sentence."""
+    if random.random() < 0.6:
+        return ()
+    return tuple(random.choice(("", "en-IN", "te-IN", "te-IN", "te-IN", "hi-IN")) for _ in range(12))
+
+
 def _faults(random: Random, kinds: tuple[str, ...], faults: bool) -> tuple[str, ...]:
     if not faults:
         return ()
@@ -107,7 +117,7 @@ def smaller(plan: Plan) -> list[Plan]:
         msgspec.structs.replace(plan, acts=plan.acts[:index] + plan.acts[index + 1 :])
         for index in range(len(plan.acts))
     ]
-    for stage in ("stt", "intent", "retrieval", "llm", "tts", "journal"):
+    for stage in ("languages", "stt", "intent", "retrieval", "llm", "tts", "journal"):
         faults = getattr(plan, stage)
         if any(faults):
             found.append(msgspec.structs.replace(plan, **{stage: ()}))

@@ -35,7 +35,14 @@ from antiphon.sim.providers import Faults, SimClassifier, SimResponder, SimRetri
 from antiphon.stores.memory import MemoryJournal
 
 CALL = "sim-call"
-POLICY = Policy(backchannels={"en-IN": ("mm-hm",)}, unfinished={"en-IN": ("and",)}, history_turns=1000, ttl_ms=60_000)
+LANGUAGES = ("en-IN", "te-IN", "hi-IN")
+POLICY = Policy(
+    languages=LANGUAGES,
+    backchannels={"en-IN": ("mm-hm",)},
+    unfinished={"en-IN": ("and",)},
+    history_turns=1000,
+    ttl_ms=60_000,
+)
 PATIENCE_S = 12.0
 TURN_GAP_S = 0.7
 LONGEST_CALL_S = 1800.0
@@ -113,6 +120,7 @@ class World:
         self.ears: list[SimEar] = []
         self.decided_to_hang_up = 0.0
         self.stt = Faults(plan.stt)
+        self.languages = Faults(plan.languages)
         self.over = asyncio.Event()
         self.journal = SimJournal(plan.journal)
         self.writer = JournalWriter(self.journal)
@@ -155,7 +163,7 @@ class World:
         self.classifier = SimClassifier("sim-intent", plan.intent)
         self.retriever = SimRetriever("sim-retrieval", plan.retrieval)
         phrases = PhraseBook(lambda language, kind: (f"p{kind}0 p{kind}1 p{kind}2",))
-        await phrases.prepare((voice,), ("en-IN",), SPOKEN_BY_TURNS)
+        await phrases.prepare((voice,), LANGUAGES, SPOKEN_BY_TURNS)
         return Services(
             providers=Providers(
                 transcriber=_NoTranscriber(),
@@ -177,7 +185,7 @@ class World:
         )
 
     def _ear(self, line: Line, language: str, first: int, post: Callable[[AnyEvent], None]) -> SimEar:
-        ear = SimEar(self.loop, first, post, self.stt)
+        ear = SimEar(self.loop, first, post, self.stt, self.languages)
         self.voice.new_ear(ear)
         self.ears.append(ear)
         return ear

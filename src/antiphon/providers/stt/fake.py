@@ -21,7 +21,8 @@ class FakeTranscriberSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``transcripts`` are heard in turn, utterance by utterance; ``text`` where there are none.
 
     ``stt_ms`` passes between the end of the utterance and its final. With ``partial_ms`` above 0, one more
-    word is reported for each such stretch of audio. ``fail_every`` and ``hang_every`` count the
+    word is reported for each such stretch of audio. ``languages`` are those the utterances are found to be
+    in, by turns and with ``confidence``; without them it is the language it was told. ``fail_every`` and ``hang_every`` count the
     utterances of all calls: a failed one gives the error ``stt.failed``, a hanging one never ends.
     """
 
@@ -30,6 +31,7 @@ class FakeTranscriberSettings(msgspec.Struct, frozen=True, kw_only=True):
     transcripts: tuple[str, ...] = ()
     partial_ms: Milliseconds = 0.0
     language: str = ""
+    languages: tuple[str, ...] = ()
     confidence: Annotated[float, Meta(ge=0, le=1)] = 0.95
     fail_every: Count = 0
     hang_every: Count = 0
@@ -62,6 +64,7 @@ class FakeTranscriberStream:
         self._faults = transcriber.faults
         self._on_heard = on_heard
         self._language = self._settings.language or language
+        self._scripted = self._settings.languages
         self._step = int(self._settings.partial_ms * sample_rate / 1000) * 2
         self._audio = 0
         self._words_told = 0
@@ -113,12 +116,14 @@ class FakeTranscriberStream:
         return told[(utterance - 1) % len(told)] if told else self._settings.text
 
     def _heard(self, utterance: int, text: str, *, final: bool) -> Heard:
+        told, sure = self._scripted, self._settings.confidence
         return Heard(
             utterance=utterance,
             text=text,
             final=final,
-            language=self._language,
-            confidence=self._settings.confidence,
+            language=told[(utterance - 1) % len(told)] if told else self._language,
+            confidence=sure,
+            language_confidence=sure if told else 0.0,
         )
 
     def _report(self, heard: Heard) -> None:
