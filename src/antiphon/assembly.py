@@ -36,7 +36,8 @@ from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
 from antiphon.runtime.ports import Classifier, Retriever, Synthesizer
-from antiphon.runtime.services import Media, Providers, Services
+from antiphon.runtime.services import Media, Services
+from antiphon.runtime.stages import Limits, Providers
 from antiphon.runtime.vad import SileroActivity
 from antiphon.runtime.writer import JournalWriter
 from antiphon.stores.sqlite import SqliteJournal
@@ -76,6 +77,7 @@ def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
     given: dict[str, Any] = {
         "ttl_ms": int(settings.server.session_ttl_s * 1000),
         "languages": settings.languages.offered,
+        "fallbacks": max(1, len(settings.llm.fallback)),
         "backchannels": backchannels(offered),
         "unfinished": unfinished(offered),
         **settings.policy,
@@ -106,12 +108,12 @@ def _informed(name: str, given: Mapping[str, object], settings: Settings) -> dic
 
 def _providers(settings: Settings) -> Providers:
     """Builds what the settings name. Intent and retrieval are optional stages: a missing model costs accuracy only."""
-    if settings.stt.fallback:
-        log.warning("[stt] fallback is not used: an utterance is heard by one recogniser only")
-    # The recogniser expects what the knowledge base can be asked.
-    heard = transcriber_settings(settings.stt.provider, settings.stt.settings, settings.retrieval.settings)
     return Providers(
-        transcriber=load("stt", settings.stt.provider, heard),
+        # The recogniser expects what the knowledge base can be asked.
+        transcribers=tuple(
+            load("stt", each.provider, transcriber_settings(each.provider, each.settings, settings.retrieval.settings))
+            for each in settings.stt.chain()
+        ),
         responders=tuple(
             load("llm", each.provider, _informed(each.provider, each.settings, settings))
             for each in settings.llm.chain()
@@ -120,6 +122,13 @@ def _providers(settings: Settings) -> Providers:
         synthesizers=tuple(load("tts", each.provider, each.settings) for each in settings.tts.chain()),
         classifier=_classifier(settings),
         retriever=_retriever(settings),
+        limits=Limits(
+            stt=settings.stt.limits,
+            llm=settings.llm.limits,
+            tts=settings.tts.limits,
+            intent=settings.intent.limits,
+            retrieval=settings.retrieval.limits,
+        ),
     )
 
 
@@ -141,7 +150,7 @@ def _retriever(settings: Settings) -> Retriever:
 
 
 def _started(providers: Providers) -> list[_Startable]:
-    parts: list[_Startable] = [providers.transcriber, *providers.responders, *providers.synthesizers]
+    parts: list[_Startable] = [*providers.transcribers, *providers.responders, *providers.synthesizers]
     parts.append(providers.degraded)
     parts += [part for part in (providers.classifier, providers.retriever) if part is not None]
     return parts

@@ -19,6 +19,8 @@ from msgspec import Meta
 
 from antiphon.errors import ConfigError
 from antiphon.providers.settings import bad_value, convert, secret_hook, unknown_key
+from antiphon.runtime.resilience import StagePolicy
+from antiphon.runtime.stages import Limits
 from antiphon.secret import FILE_VARIABLE, Secret, is_secret_name, read_secrets
 
 DEFAULT_FILE = "antiphon.toml"
@@ -38,6 +40,9 @@ RESERVED = frozenset({FILE_VARIABLE, "ANTIPHON_CONFIG"})
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 
+LIMITS = Limits()
+"""What the stages may take, unless ``[<stage>.limits]`` says otherwise."""
+
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server listens and how much it takes on."""
@@ -55,6 +60,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         3600.0
     )
     allow_open: Annotated[bool, Meta(description="listen beyond this machine without authentication")] = False
+    watchdog_s: Annotated[
+        Seconds, Meta(description="a process that stands still for this long ends itself, seconds; 0: never")
+    ] = 5.0
+    """Longer than a busy machine ever stands still: where nobody takes over, the end of the process is every call's.
+    Where another process does, 1 s is better."""
 
     def __post_init__(self) -> None:
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -84,6 +94,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     settings: dict[str, Any] = {}
     fallback: tuple[Provider, ...] = ()
+    limits: StagePolicy = StagePolicy()
 
     def chain(self) -> tuple[Provider, ...]:
         """The provider and its fallbacks."""
@@ -136,11 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     server: ServerSettings = ServerSettings()
     line: LineSettings = LineSettings()
-    stt: ProviderSettings = ProviderSettings(provider="pocketsphinx")
-    llm: ProviderSettings = ProviderSettings(provider="extractive")
-    tts: SpeechSettings = SpeechSettings(provider="espeak")
-    intent: ProviderSettings = ProviderSettings(provider="minilm")
-    retrieval: ProviderSettings = ProviderSettings(provider="minilm")
+    stt: ProviderSettings = ProviderSettings(provider="pocketsphinx", limits=LIMITS.stt)
+    llm: ProviderSettings = ProviderSettings(provider="extractive", limits=LIMITS.llm)
+    tts: SpeechSettings = SpeechSettings(provider="espeak", limits=LIMITS.tts)
+    intent: ProviderSettings = ProviderSettings(provider="minilm", limits=LIMITS.intent)
+    retrieval: ProviderSettings = ProviderSettings(provider="minilm", limits=LIMITS.retrieval)
     languages: LanguageSettings = LanguageSettings()
     policy: dict[str, Any] = {}
     journal: JournalSettings = JournalSettings()
@@ -313,10 +324,18 @@ def _provider_section(name: str, kind: type[ProviderSettings], values: dict[str,
             f'{where}: fallback must be a list such as [{{ provider = "fake" }}]', code="config.bad_value"
         )
     typed["fallback"] = tuple(_fallback(entry, where) for entry in fallback)
+    typed["limits"] = _limits(values.pop("limits", {}), default.limits, f"{where}.limits")
     if kind is SpeechSettings:
         typed["voice"] = values.pop("voice", "")
         typed["voices"] = values.pop("voices", {})
     return convert({**typed, "settings": values}, kind, where)
+
+
+def _limits(table: object, default: StagePolicy, where: str) -> StagePolicy:
+    """The stage's own limits, with what the settings change of them."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} must be a table of settings", code="config.bad_value")
+    return convert({**msgspec.structs.asdict(default), **table}, StagePolicy, where)
 
 
 def _fallback(entry: Mapping[str, Any], where: str) -> Provider:

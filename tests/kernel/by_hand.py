@@ -37,6 +37,7 @@ POLICY = Policy(
     closing_ms=3_000,
     ttl_ms=3_600_000,
     max_failures=3,
+    speculate=False,
     backchannels={"en-IN": ("mm-hm", "ok", "got it"), "te-IN": ("avunu",)},
     unfinished={"en-IN": ("and", "because")},
 )

@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from antiphon.kernel import history, language, session_actions
+from antiphon.kernel import history, language, session_actions, speculation
 from antiphon.kernel import session as kernel
 from antiphon.kernel.chart import Chart, Rule
 from antiphon.kernel.events import PlayoutStopped
 from antiphon.kernel.floor import FLOOR
 from antiphon.media.playout import Playout
 from antiphon.runtime.call import Call
+from antiphon.runtime.chain import Chain
 from antiphon.runtime.driver import Driver
 from antiphon.runtime.effects import EffectRunner
 from antiphon.runtime.generate import Attempt
+from antiphon.runtime.resilience import StagePolicy
 from antiphon.runtime.speech import Mouth
 from antiphon.sim import caller as sim_caller
 from antiphon.sim.invariants import CHECKS
@@ -127,12 +129,20 @@ def no_deadline_ever_comes(patch: Patch) -> None:
     patch.setattr(Driver, "_deadline", nothing)
 
 
+def stages_wait_for_ever(patch: Patch) -> None:
+    """Not a broken rule by itself: the ladder has to notice what the stages' own limits would."""
+    endless = StagePolicy(first_s=600.0, between_s=600.0, share=1.0)
+    patch.setattr(StagePolicy, "first_within", lambda policy, left_s: 600.0)
+    patch.setattr(Chain, "policy", property(lambda chain: endless, lambda chain, policy: None), raising=False)
+
+
 def a_dry_line_is_not_noticed(patch: Patch) -> None:
     def patient(step: Any) -> None:
         step.disarm("watchdog", "filler")
         step.arm("reply", 30_000)
 
     swap(patch, "await_more", patient)
+    stages_wait_for_ever(patch)
 
 
 def cancel_stops_nothing(patch: Patch) -> None:
@@ -180,6 +190,7 @@ def an_effect_is_carried_out_twice(patch: Patch) -> None:
 
 def a_cancelled_attempt_goes_on(patch: Patch) -> None:
     patch.setattr(Attempt, "cancel", nothing)
+    stages_wait_for_ever(patch)
 
 
 def a_dropped_line_keeps_its_ear(patch: Patch) -> None:
@@ -229,6 +240,10 @@ def the_language_changes_within_a_turn(patch: Patch) -> None:
     swap(patch, "note_segment", lapse)
 
 
+def other_words_get_the_answer_that_was_begun(patch: Patch) -> None:
+    patch.setattr(speculation, "same_words", lambda one, other: True)
+
+
 CULPRITS: list[tuple[str, Callable[[Patch], None], bool]] = [
     ("one_reply_at_a_time", reply_started_twice, False),
     ("one_reply_at_a_time", next_reply_begins_before_the_last_one_is_cancelled, False),
@@ -247,6 +262,7 @@ CULPRITS: list[tuple[str, Callable[[Patch], None], bool]] = [
     ("history_is_what_was_heard", history_is_not_cut, False),
     ("one_language_at_a_time", one_sentence_changes_the_language, False),
     ("one_language_at_a_time", the_language_changes_within_a_turn, True),
+    ("unconfirmed_words_leave_no_trace", other_words_get_the_answer_that_was_begun, False),
     ("effects_run_once", an_effect_is_run_whenever_it_is_asked_for, False),
     ("effects_run_once", an_effect_is_carried_out_twice, False),
     ("always_closes", no_deadline_ever_comes, False),

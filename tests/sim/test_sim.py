@@ -182,10 +182,10 @@ def test_the_far_end_plays_in_real_time_and_forgets_what_is_cleared() -> None:
         assert line.quiet_for() < 0
         line.clear()  # heard at 0.2 s: 0.15 s of "one" were played by then
         await asyncio.sleep(1)
-        assert read_back(line.heard_until(10)) == [("one", 1200)]
+        assert read_back(b"".join(audio for *_, audio in line.played)) == [("one", 1200)]
         assert round(line.quiet_for(), 3) == 0.95
         line.break_off()
         line.send(spoken("late"))
-        assert read_back(line.heard_until(10)) == [("one", 1200)]
+        assert read_back(b"".join(audio for *_, audio in line.played)) == [("one", 1200)]
 
     run(main())

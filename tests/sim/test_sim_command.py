@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.cli import sim
+from antiphon.errors import ConfigError
 from antiphon.kernel import history
 
 
@@ -51,25 +52,27 @@ def test_a_violation_is_shown_with_its_seed_its_journal_and_how_to_repeat_it(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--calls", "0"), "--calls must be within 1.."),
-        (("--calls", "99999999999"), "--calls must be within 1.."),
-        (("--seed", "-1"), "--seed must be within 0.."),
-        (("--workers", "-2"), "--workers must be within 0.."),
-        (("--workers", "100000"), "--workers must be within 0.."),
+        (("--calls", "0"), "--calls: '0' is not a whole number from 1 to"),
+        (("--calls", "99999999999"), "--calls: '99999999999' is not a whole number from 1 to"),
+        (("--seed", "-1"), "--seed: '-1' is not a whole number from 0 to"),
+        (("--workers", "-2"), "--workers: '-2' is not a whole number from 0 to"),
+        (("--workers", "100000"), "--workers: '100000' is not a whole number from 0 to"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_range(
     arguments: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(*arguments) == 2
+    with pytest.raises(SystemExit) as ended:
+        command(*arguments)
+    assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_a_golden_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_golden_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
-    assert command("--golden", str(file)) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="name a folder"):
+        command("--golden", str(file))
 
 
 def test_progress_is_told_where_nobody_watches_too(

@@ -42,6 +42,21 @@ class Retrieve(Command, frozen=True, tag=True):
     language: str
 
 
+class Speculate(Command, frozen=True, tag=True):
+    """Begin to answer words that are not confirmed yet: nothing of it is spoken, stored or acted upon.
+
+    Work ordered for the same turn later makes use of it, unless ``DropSpeculation`` comes first.
+    """
+
+    turn: int
+    text: str
+    language: str
+
+
+class DropSpeculation(Command, frozen=True, tag=True):
+    """Nobody wants the answer that was begun: the caller goes on, or said something else."""
+
+
 class StartReply(Command, frozen=True, tag=True):
     """Generate an answer and speak it. ``said`` is what the caller already heard or will hear of this turn.
 
@@ -130,6 +145,8 @@ AnyCommand = (
     | FinishUtterance
     | Classify
     | Retrieve
+    | Speculate
+    | DropSpeculation
     | StartReply
     | Say
     | CancelReply

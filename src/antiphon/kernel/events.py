@@ -114,6 +114,8 @@ class TranscriptFinal(Event, frozen=True, tag=True):
     language_confidence: float = 0.0
     language_by: str = ""
     """Who says which language it is: ``stt``, or ``text`` (identified by the words)."""
+    because: str = ""
+    """Why ``provider`` is not the first choice: the code of that one's failure."""
 
 
 class TranscriptionFailed(Event, frozen=True, tag=True):
@@ -162,6 +164,16 @@ class PassagesReady(Event, frozen=True, tag=True):
     provider: str = ""
 
 
+class SpeculationEnded(Event, frozen=True, tag=True):
+    """An answer begun before its question was confirmed was ``adopted`` or ``dropped``; what it had cost by then."""
+
+    turn: int
+    outcome: str
+    chars: int = 0
+    audio_ms: int = 0
+    provider: str = ""
+
+
 class StageFailed(Event, frozen=True, tag=True):
     """A stage gave up on this turn. ``stage``: intent, retrieval, llm, tts, agent."""
 
@@ -170,6 +182,20 @@ class StageFailed(Event, frozen=True, tag=True):
     stage: str
     code: str
     provider: str = ""
+
+
+class StageRerouted(Event, frozen=True, tag=True):
+    """Within a stage somebody else was asked, or the same once more, before anything of it was heard.
+
+    ``code`` says why: the error of ``provider``, ``breaker.open``, or ``hedge`` (it is late, and both are asked).
+    """
+
+    turn: int
+    attempt: int
+    stage: str
+    provider: str
+    code: str
+    to: str
 
 
 class ReplyBegun(Event, frozen=True, tag=True):
@@ -311,7 +337,9 @@ AnyEvent = (
     | LanguageSwitched
     | IntentReady
     | PassagesReady
+    | SpeculationEnded
     | StageFailed
+    | StageRerouted
     | ReplyBegun
     | SegmentReady
     | SegmentSynthesized

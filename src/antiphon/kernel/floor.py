@@ -15,6 +15,7 @@ from antiphon.kernel import floor_actions as caller
 from antiphon.kernel import interrupt_actions as undecided
 from antiphon.kernel import reply_actions as agent
 from antiphon.kernel import session_actions as session
+from antiphon.kernel import speculation as ahead
 from antiphon.kernel.chart import ANY, Chart, Rule, StateSpec
 from antiphon.kernel.state import Floor
 from antiphon.kernel.step import Step
@@ -82,8 +83,8 @@ _GENERATED = (
 
 _listening: dict[tuple[str, str], tuple[R, ...]] = {
     (LISTENING, "SpeechStarted"): (R((caller.caller_starts, caller.listen)),),
-    (LISTENING, "SpeechStopped"): (R((caller.caller_stops, caller.listen)),),
-    (LISTENING, "TranscriptPartial"): (R((caller.note_partial, caller.adjust_endpoint)),),
+    (LISTENING, "SpeechStopped"): (R((caller.caller_stops, caller.listen, ahead.speculate)),),
+    (LISTENING, "TranscriptPartial"): (R((caller.note_partial, caller.adjust_endpoint, ahead.speculate)),),
     (LISTENING, "TranscriptFinal"): _TURN_ENDS,
     (LISTENING, "TranscriptionFailed"): _TURN_ENDS,
     (LISTENING, "DeadlineReached:final"): _TURN_ENDS,
@@ -229,6 +230,8 @@ _session: dict[tuple[str, str], tuple[R, ...]] = {
     (ANY, "PlayoutStopped"): (R((session.book_stopped,)),),
     (ANY, "SessionClosed"): (R((session.mark_closed,), IDLE),),
     (ANY, "LanguageSwitched"): (R(),),
+    (ANY, "StageRerouted"): (R(),),
+    (ANY, "SpeculationEnded"): (R(),),
     (ANY, "EffectRequested"): (R((agent.run_effect,), None, agent.is_effect_new),),
     (ANY, "EffectSucceeded"): (R((agent.settle_effect,)),),
     (ANY, "EffectFailed"): (R((agent.settle_effect,)),),

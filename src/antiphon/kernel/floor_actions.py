@@ -25,6 +25,7 @@ from antiphon.kernel.history import Message
 from antiphon.kernel.interruption import Words, weigh
 from antiphon.kernel.language_actions import choose_language, note_language, requested, settle_language
 from antiphon.kernel.reply_actions import say, say_in_turn
+from antiphon.kernel.speculation import confirm_speculation
 from antiphon.kernel.state import Caller, Reply
 from antiphon.kernel.step import Step
 
@@ -239,6 +240,7 @@ def begin_turn(step: Step) -> None:
         choose_language(step, wanted)
         say_in_turn(step, "language_switched")
         return
+    confirm_speculation(step, question)
     state.intent = state.passages = None
     state.reply = Reply(turn=state.turn, question=question)
     step.disarm("silence", "endpoint", "digits", "utterance", "final")

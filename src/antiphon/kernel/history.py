@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
+
+
+class InTurns(Protocol):
+    """What has its place in a history."""
+
+    @property
+    def turn(self) -> int: ...
+
+
+LineT = TypeVar("LineT", bound=InTurns)
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -68,7 +79,7 @@ def without_leads(segments: Sequence[Segment]) -> list[Segment]:
     return [msgspec.structs.replace(part, text="") if part.kind in LEADS else part for part in segments]
 
 
-def add(history: list[Message], message: Message, turns: int) -> None:
+def add(history: list[LineT], message: LineT, turns: int) -> None:
     """Adds in turn order (a reply's end can be reported after the next question) and keeps ``turns`` turns."""
     at = len(history)
     while at and history[at - 1].turn > message.turn:

@@ -67,6 +67,11 @@ def _weighty(text: str, language: str, policy: Policy) -> list[str]:
     return [word for word in without_backchannels(tokens(text), language, policy) if word not in light]
 
 
+def same_words(one: str, other: str) -> bool:
+    """The same but for case and punctuation."""
+    return tokens(one) == tokens(other)
+
+
 def contains(words: tuple[str, ...], phrases: tuple[str, ...]) -> bool:
     """True if one of the phrases stands somewhere in the words, as whole words."""
     return any(

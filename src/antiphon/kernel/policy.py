@@ -28,6 +28,10 @@ class Policy(msgspec.Struct, frozen=True):
     # -- the stages of a turn
     final_ms: int = 1_200
     """The transcriber's time for its final; then the last partial counts."""
+    speculate: bool = True
+    """Begin to answer while it is still being made sure that the caller is done."""
+    speculations: int = 2
+    """In one turn at most: each costs what a reply costs."""
     understand_ms: int = 300
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900
@@ -36,6 +40,8 @@ class Policy(msgspec.Struct, frozen=True):
     """The same after an attempt failed: the caller has waited already."""
     fillers: int = 8
     """Fillers in one attempt at most: enough to cover the time that it has."""
+    fallbacks: int = 1
+    """Further providers that may be asked before the answer is made by no model."""
     reply_ms: int = 4_000
     """One attempt's time to be heard; then the next tier tries."""
     stall_ms: int = 1_100

@@ -20,6 +20,7 @@ from antiphon.kernel.events import (
     StageFailed,
 )
 from antiphon.kernel.history import LEADS, Message, Segment
+from antiphon.kernel.speculation import drop_speculation
 from antiphon.kernel.state import ANSWER, TIERS, Caller, Floor, Phase, Reply
 from antiphon.kernel.step import Step
 
@@ -38,6 +39,7 @@ def say(step: Step, phrase: str, *, ends_call: bool = False) -> None:
 def say_in_turn(step: Step, phrase: str, *, ends_call: bool = False) -> None:
     """A prepared phrase as all that the present turn answers."""
     state = step.state
+    drop_speculation(step)
     state.reply = Reply(turn=state.turn, purpose=phrase, attempt=1, ends_call=ends_call)
     step.disarm(*list(state.deadlines))
     step.emit(Say(state.turn, 1, phrase, state.language))
@@ -115,7 +117,7 @@ def start_reply(step: Step) -> None:
             language=state.language,
             intent=state.intent or "",
             passages=state.passages or (),
-            tier=TIERS[reply.attempt - 1],
+            tier=tier(step),
             said=said,
         )
     )
@@ -153,7 +155,15 @@ def arm_reply(step: Step, ms: int) -> None:
 
 
 def has_next_tier(step: Step) -> bool:
-    return step.reply.purpose == ANSWER and step.reply.attempt < len(TIERS)
+    return step.reply.purpose == ANSWER and step.reply.attempt < step.policy.fallbacks + 2
+
+
+def tier(step: Step) -> str:
+    """Of the present attempt."""
+    full, fallback, degraded = TIERS
+    if step.reply.attempt == 1:
+        return full
+    return degraded if step.reply.attempt >= step.policy.fallbacks + 2 else fallback
 
 
 def is_answer(step: Step) -> bool:

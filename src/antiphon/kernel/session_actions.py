@@ -8,6 +8,7 @@ from antiphon.kernel.events import CallerHungUp, LineAttached, LineDropped, Play
 from antiphon.kernel.floor_actions import begin_turn, forget_final
 from antiphon.kernel.language import Tongue
 from antiphon.kernel.reply_actions import interrupted_to_pieces, say, say_lead
+from antiphon.kernel.speculation import drop_speculation
 from antiphon.kernel.state import Caller, Phase
 from antiphon.kernel.step import Step
 
@@ -39,6 +40,7 @@ def stop_everything(step: Step) -> None:
     if state.reply is not None:
         cancel_reply(step)
     forget_final(step)
+    drop_speculation(step)
     state.caller = Caller.SILENT
     state.spoken = False
     state.partial = state.digits = ""

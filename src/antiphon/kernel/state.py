@@ -45,7 +45,7 @@ ANSWER = "answer"
 """The purpose of a reply that answers a question; other purposes are phrase names."""
 
 TIERS = ("full", "fallback", "degraded")
-"""The tiers of an answer, best first; attempt ``n`` runs on tier ``n - 1``."""
+"""The tiers of an answer, best first: the first attempt, those that other providers get, and the last."""
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -96,6 +96,11 @@ class State(msgspec.Struct, array_like=True):
     """Something was said in the utterance that is being heard."""
     pieces: list[str] = []
     """Finals of the present turn, until the caller is done."""
+    speculated: str = ""
+    """The words that are being answered before they are confirmed; "": none."""
+    speculated_in: str = ""
+    speculations: int = 0
+    """How often in the present turn."""
     spoken_language: str = ""
     """What they tell of the language they are in; "": nothing."""
     digits: str = ""

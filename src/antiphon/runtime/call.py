@@ -251,9 +251,8 @@ class Call:
             ),
             wheel=services.wheel,
             phrases=services.phrases,
-            synthesizers=services.providers.synthesizers,
-            voice=media.voice,
-            voices=media.voices,
+            voices=services.stages.tts,
+            voice_of=media.voice_of,
             post=driver.post,
         )
         ear = self.sink.ear = self._make_ear(language, first, driver)
@@ -264,7 +263,7 @@ class Call:
         )
         self._executor = Executor(
             self.id,
-            providers=services.providers,
+            stages=services.stages,
             session=lambda: driver.session,
             mouth=self._mouth,
             ear=ear,
@@ -286,7 +285,7 @@ class Call:
             language=language,
             first_utterance=first,
             activity=services.activity,
-            transcriber=services.providers.transcriber,
+            transcriber=services.stages.transcriber,
             gate=services.media.gate,
             post=driver.post,
             identify=services.identify,

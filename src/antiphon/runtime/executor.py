@@ -9,18 +9,27 @@ from typing import Any
 
 from antiphon.errors import AntiphonError, ProviderError
 from antiphon.kernel import commands as cmd
-from antiphon.kernel.events import AnyEvent, IntentReady, LanguageSwitched, PassagesReady, StageFailed
+from antiphon.kernel.events import (
+    AnyEvent,
+    IntentReady,
+    LanguageSwitched,
+    PassagesReady,
+    SpeculationEnded,
+    StageFailed,
+    StageRerouted,
+)
 from antiphon.kernel.history import Message
 from antiphon.kernel.session import Session
+from antiphon.runtime.asking import Asking
+from antiphon.runtime.chain import Chain, Member
+from antiphon.runtime.draft import Draft
 from antiphon.runtime.effects import EffectRunner
-from antiphon.runtime.generate import Attempt
+from antiphon.runtime.generate import Attempt, Source
 from antiphon.runtime.listen import Listener
-from antiphon.runtime.ports import Responder
-from antiphon.runtime.services import Providers
+from antiphon.runtime.ports import ReplyRequest, Responder
 from antiphon.runtime.speech import Mouth
-
-UNDERSTAND_TIMEOUT_S = 5.0
-"""When intent or retrieval is given up. The kernel has long gone on; this only frees the task."""
+from antiphon.runtime.stages import Stages
+from antiphon.runtime.understanding import find_intent, find_passages
 
 log = logging.getLogger("antiphon.executor")
 
@@ -32,7 +41,7 @@ class Executor:
         self,
         session_id: str,
         *,
-        providers: Providers,
+        stages: Stages,
         session: Callable[[], Session],
         mouth: Mouth,
         ear: Listener,
@@ -42,19 +51,24 @@ class Executor:
     ) -> None:
         self.effects = effects
         self._id = session_id
-        self._providers = providers
+        self._stages = stages
         self._session = session
         self._mouth = mouth
         self._ear = ear
         self._end = end
         self._post = post
         self._attempt: Attempt | None = None
+        self._draft: Draft | None = None
+        self._tried: list[Member[Responder]] = []
+        """Who was asked in the present turn."""
         self._understanding: dict[asyncio.Task[None], None] = {}  # a set's order would differ from run to run
         self._do: dict[type, Callable[[Any], None]] = {
             cmd.SetLanguage: self._set_language,
             cmd.FinishUtterance: lambda order: ear.finish(order.utterance),
             cmd.Classify: self._classify,
             cmd.Retrieve: self._retrieve,
+            cmd.Speculate: self._speculate,
+            cmd.DropSpeculation: lambda _: self._drop_draft(),
             cmd.StartReply: self._start_reply,
             cmd.Say: mouth.say,
             cmd.CancelReply: self._cancel_reply,
@@ -78,28 +92,31 @@ class Executor:
     # -- understanding ----------------------------------------------------------------------------
 
     def _classify(self, order: cmd.Classify) -> None:
-        classifier = self._providers.classifier
-        if classifier is None:
-            self._post(IntentReady(order.turn, "", 0.0))
-            return
+        self._begin_turn(order.turn)
+        chain, draft = self._stages.intent, self._draft
+        name = chain.members[0].name if chain.members else ""
 
         async def work() -> None:
-            intent = await classifier.classify(order.text, language=order.language, history=self._history(order.turn))
-            self._post(IntentReady(order.turn, intent.name, intent.confidence, classifier.name))
+            if draft is not None:
+                intent = await draft.intent
+            else:
+                intent = await find_intent(chain, order.text, order.language, self._history(order.turn))
+            self._post(IntentReady(order.turn, intent.name, intent.confidence, name))
 
-        self._understand(work, order.turn, "intent", classifier.name)
+        self._understand(work, order.turn, "intent", name)
 
     def _retrieve(self, order: cmd.Retrieve) -> None:
-        retriever = self._providers.retriever
-        if retriever is None:
-            self._post(PassagesReady(order.turn))
-            return
+        chain, draft = self._stages.retrieval, self._draft
+        name = chain.members[0].name if chain.members else ""
 
         async def work() -> None:
-            found = await retriever.retrieve(order.text, language=order.language, history=self._history(order.turn))
-            self._post(PassagesReady(order.turn, found, retriever.name))
+            if draft is not None:
+                found = await draft.passages
+            else:
+                found = await find_passages(chain, order.text, order.language, self._history(order.turn))
+            self._post(PassagesReady(order.turn, found, name))
 
-        self._understand(work, order.turn, "retrieval", retriever.name)
+        self._understand(work, order.turn, "retrieval", name)
 
     def _understand(self, work: Callable[[], Awaitable[None]], turn: int, stage: str, provider: str) -> None:
         task = asyncio.ensure_future(self._guard(work, turn, stage, provider))
@@ -113,10 +130,7 @@ class Executor:
         """An optional stage never fails a required one: its failure is a fact like another."""
         code = ""
         try:
-            async with asyncio.timeout(UNDERSTAND_TIMEOUT_S):
-                await work()
-        except TimeoutError:
-            code = f"{stage}.timeout"
+            await work()
         except AntiphonError as error:
             code = error.code
             provider = (error.provider if isinstance(error, ProviderError) else "") or provider
@@ -130,6 +144,37 @@ class Executor:
         """What was said before the turn."""
         return tuple(message for message in self._session().state.history if message.turn < turn)
 
+    # -- answering ahead --------------------------------------------------------------------------
+
+    def _speculate(self, order: cmd.Speculate) -> None:
+        self._drop_draft()
+        policy = self._session().policy
+        self._draft = Draft(
+            order,
+            session=self._id,
+            stages=self._stages,
+            history=self._history(order.turn),
+            understand_s=policy.understand_ms / 1000,
+            left_s=policy.reply_ms / 1000,
+            rate=self._mouth.line.sample_rate,
+            voice=self._mouth.voice_of(order.language),
+        )
+
+    def _begin_turn(self, turn: int) -> None:
+        self._tried = []
+        if self._draft is not None and (self._draft.turn != turn or self._draft.is_failed):
+            self._drop_draft()
+
+    def _drop_draft(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.release()
+            self._book(draft, "dropped")
+
+    def _book(self, draft: Draft, outcome: str) -> None:
+        audio_ms = draft.samples * 1000 // self._mouth.line.sample_rate
+        self._post(SpeculationEnded(draft.turn, outcome, draft.chars, audio_ms, draft.answered_by))
+
     # -- answering --------------------------------------------------------------------------------
 
     def _start_reply(self, order: cmd.StartReply) -> None:
@@ -138,25 +183,72 @@ class Executor:
         self._mouth.begin_attempt(order.turn, order.attempt)
         self._attempt = Attempt(
             order,
+            self._source(order),
             session=self._id,
-            history=self._history(order.turn),
-            responder=self._responder(order),
             mouth=self._mouth,
             effects=self.effects,
             post=self._post,
         )
 
-    def _responder(self, order: cmd.StartReply) -> Responder:
-        """Who answers on this tier. Without a second provider the first one may end the sentence it broke off.
+    def _source(self, order: cmd.StartReply) -> Source:
+        """The draft of this very turn, if there is one that is well; else a request."""
+        draft = self._draft
+        if draft is not None and draft.turn == order.turn and order.attempt == 1 and not draft.is_failed:
+            self._draft = None
+            self._book(draft, "adopted")
+            for provider, why, to in draft.reroutes:
+                self._rerouted(order, provider, why, to)
+            self._tried += draft.asked
+            return draft
+        self._drop_draft()
+        chain, member = self._who_answers(order)
+        self._tried.append(member)
+        request = ReplyRequest(
+            session=self._id,
+            turn=order.turn,
+            attempt=order.attempt,
+            text=order.text,
+            language=order.language,
+            intent=order.intent,
+            passages=order.passages,
+            history=self._history(order.turn),
+            tier=order.tier,
+            said=order.said,
+        )
+        return Asking(
+            chain,
+            member,
+            request,
+            left_s=self._left_s(),
+            rerouted=lambda provider, why, to: self._rerouted(order, provider, why, to),
+            other=next(chain.admitted(self._tried), None),
+        )
 
-        Asked anew before anything was heard it would only fail or hang again: then the passages answer.
+    def _who_answers(self, order: cmd.StartReply) -> tuple[Chain[Responder], Member[Responder]]:
+        """Who answers on this tier: the first that may be asked and was not asked in this turn.
+
+        Without another one, the one that broke off within its sentence may end it. Asked anew before
+        anything was heard it would only fail or hang again: then the passages answer.
         """
-        responders = self._providers.responders
-        if order.tier == "full":
-            return responders[0]
-        if order.tier == "fallback" and (len(responders) > 1 or order.said):
-            return responders[min(1, len(responders) - 1)]
-        return self._providers.degraded
+        chain, degraded = self._stages.llm, self._stages.degraded
+        if order.tier == "degraded":
+            return degraded, degraded.members[0]
+        member = next(chain.admitted(self._tried), None)
+        if member is None and self._tried and order.said:
+            member = self._tried[0]
+        if member is None:
+            return degraded, degraded.members[0]
+        if not self._tried and member is not chain.members[0]:
+            self._rerouted(order, chain.members[0].name, "breaker.open", member.name)
+        return chain, member
+
+    def _rerouted(self, order: cmd.StartReply, provider: str, why: str, to: str) -> None:
+        self._post(StageRerouted(order.turn, order.attempt, "llm", provider, why, to))
+
+    def _left_s(self) -> float:
+        """What the attempt has of the turn's time, in seconds."""
+        state, policy = self._session().state, self._session().policy
+        return max(0, state.deadlines.get("reply", state.at + policy.reply_ms) - state.at) / 1000
 
     def _abandon_attempt(self, order: cmd.AbandonAttempt) -> None:
         if self._attempt is not None:
@@ -168,10 +260,13 @@ class Executor:
         if self._attempt is not None and self._attempt.turn == order.turn:
             self._attempt.cancel()
             self._attempt = None
+        if self._draft is not None and self._draft.turn == order.turn:
+            self._drop_draft()
         self._mouth.cancel(order.turn)
 
     def stop_work(self) -> None:
         """Nobody is on the line any more: what was being worked at is dropped."""
+        self._drop_draft()
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None

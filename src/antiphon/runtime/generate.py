@@ -5,22 +5,38 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Protocol
 
 from antiphon.errors import AntiphonError, ProviderError
 from antiphon.kernel.commands import StartReply
 from antiphon.kernel.events import AnyEvent, EffectRequested, ReplyBegun, ReplyGenerated, StageFailed
-from antiphon.kernel.history import Message
 from antiphon.media.segmenter import Segmenter, speakable
 from antiphon.runtime.effects import EffectRunner
-from antiphon.runtime.ports import ReplyEnd, ReplyRequest, Responder
+from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart
 from antiphon.runtime.speech import Mouth
+from antiphon.runtime.voicing import Rehearsal
 
 MAX_REPLY_CHARS = 8_000
 """A reply longer than about ten minutes of speech is a fault of the model, not an answer."""
 
 log = logging.getLogger("antiphon.reply")
+
+
+class Source(Protocol):
+    """Where an attempt's parts come from: a request, or a draft that was begun before."""
+
+    @property
+    def answered_by(self) -> str: ...
+
+    def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]: ...
+
+    def take_rehearsal(self, text: str) -> Rehearsal | None:
+        """The first segment, if it is being spoken already."""
+
+    def release(self) -> None:
+        """What was begun and not taken is ended."""
 
 
 class Attempt:
@@ -29,23 +45,21 @@ class Attempt:
     def __init__(
         self,
         order: StartReply,
+        source: Source,
         *,
         session: str,
-        history: tuple[Message, ...],
-        responder: Responder,
         mouth: Mouth,
         effects: EffectRunner,
         post: Callable[[AnyEvent], None],
     ) -> None:
         self.turn = order.turn
         self._order = order
+        self._source = source
         self._session = session
-        self._told = {"call": session, "turn": order.turn}
-        self._history = history
-        self._responder = responder
         self._mouth = mouth
         self._effects = effects
         self._post = post
+        self._told = {"call": session, "turn": order.turn}
         self._task = asyncio.ensure_future(self._run())
 
     def cancel(self) -> None:
@@ -63,29 +77,19 @@ class Attempt:
         except Exception:
             # A responder is often the application's own code: what it raises is booked as its fault
             # and climbs the ladder, so that the caller hears more than silence.
-            log.exception("the responder %s raised", self._responder.name, extra=self._told)
+            log.exception("the responder %s raised", self._source.answered_by, extra=self._told)
             self._fail("llm.raised")
+        finally:
+            self._source.release()
 
     def _fail(self, code: str) -> None:
-        self._post(StageFailed(self._order.turn, self._order.attempt, "llm", code, self._responder.name))
+        self._post(StageFailed(self._order.turn, self._order.attempt, "llm", code, self._source.answered_by))
 
     async def _generate(self) -> None:
         order, mouth = self._order, self._mouth
         segmenter = Segmenter(order.language)
-        request = ReplyRequest(
-            session=self._session,
-            turn=order.turn,
-            attempt=order.attempt,
-            text=order.text,
-            language=order.language,
-            intent=order.intent,
-            passages=order.passages,
-            history=self._history,
-            tier=order.tier,
-            said=order.said,
-        )
         end, begun, chars, segments = ReplyEnd(), False, 0, 0
-        parts = self._responder.respond(request, self._act)
+        parts = self._source.parts(self._act)
         async with aclosing(parts):
             async for part in parts:
                 if isinstance(part, ReplyEnd):
@@ -93,7 +97,7 @@ class Attempt:
                     break
                 if not begun and part.text.strip():
                     begun = True
-                    self._post(ReplyBegun(order.turn, order.attempt, self._responder.name))
+                    self._post(ReplyBegun(order.turn, order.attempt, self._source.answered_by))
                 chars += len(part.text)
                 if chars > MAX_REPLY_CHARS:
                     log.warning("a reply of more than %d characters was cut", MAX_REPLY_CHARS, extra=self._told)
@@ -108,7 +112,8 @@ class Attempt:
         text = speakable(text)
         if not text:
             return 0
-        mouth.speak(self._order.turn, self._order.attempt, text, self._order.language)
+        rehearsal = self._source.take_rehearsal(text)
+        mouth.speak(self._order.turn, self._order.attempt, text, self._order.language, rehearsal)
         return 1
 
     async def _act(self, name: str, kind: str, arguments: str) -> str:

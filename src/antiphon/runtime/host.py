@@ -8,18 +8,21 @@ import re
 
 import msgspec
 
-from antiphon.errors import AdmissionRefused, PeerError
+from antiphon.errors import AdmissionRefused, PeerError, StoreError
 from antiphon.kernel.commands import AnyCommand
 from antiphon.kernel.events import CallerHungUp, Entry
 from antiphon.kernel.session import Session
 from antiphon.runtime.call import Call
 from antiphon.runtime.driver import Observe
 from antiphon.runtime.ports import CallSink, CallStart, Line
+from antiphon.runtime.recovery import OPEN_TIMEOUT_S
 from antiphon.runtime.services import Services
 
 CALL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 """X37: an opaque id that is safe in a path, a key and a log line."""
 REMEMBERED_ENDS = 1000
+_BEHIND_ALL = 2**62
+"""No journal has an entry of this number: to ask for those behind it asks whether there is a journal."""
 
 log = logging.getLogger("antiphon.host")
 
@@ -80,6 +83,20 @@ class Host:
     async def ended(self, call_id: str) -> str:
         """Why a call ended on purpose; "" if it did not, or is not known."""
         return self._ends.get(call_id, "")
+
+    async def knows(self, call_id: str) -> bool:
+        """True if a line ever opened this call, here or in another process that writes to the same journal.
+
+        A store that does not answer knows nothing: it is no reason to turn a caller away.
+        """
+        if call_id in self._calls or call_id in self._ends:
+            return True
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self.services.journal.read(call_id, _BEHIND_ALL)
+        except (StoreError, TimeoutError):  # among them UnknownSession
+            return False
+        return True
 
     def call_over(self, call_id: str, status: str) -> None:
         """The carrier says that the call is over: nobody will come back to it (X44)."""

@@ -141,7 +141,8 @@ class Ear:
         if not by and self._identify is not None and text.strip():
             guess = self._identify(text)
             language, sure, by = guess.language or language, guess.confidence, "text"
-        return TranscriptFinal(utterance, text, language, heard.confidence, self._provider, sure, by)
+        provider = heard.provider or self._provider
+        return TranscriptFinal(utterance, text, language, heard.confidence, provider, sure, by, heard.because)
 
     def close(self) -> None:
         self._member.leave()

@@ -28,6 +28,10 @@ class Heard(msgspec.Struct, frozen=True):
     error: str = ""
     language_confidence: float = 0.0
     """How sure the provider is of ``language``, 0..1. 0: it was told the language, or does not say."""
+    provider: str = ""
+    """Who heard it, where that is not the transcriber that was opened."""
+    because: str = ""
+    """Why it was not the first choice: the code of its failure."""
 
 
 class TranscriberStream(Protocol):
@@ -47,7 +51,11 @@ class TranscriberStream(Protocol):
 
 
 class Transcriber(Protocol):
-    """Speech to text."""
+    """Speech to text.
+
+    One that hears some languages only says so with an attribute ``hears``: their primary subtags, such as ``("en",)``.
+    It is optional and read by ``providers.wiring.unheard``, so that an operator is told before a caller finds out.
+    """
 
     name: str
 
@@ -98,7 +106,8 @@ class ReplyRequest(msgspec.Struct, frozen=True):
     """All that a responder needs for one attempt at one turn.
 
     ``said`` is what the caller already heard of this turn from an attempt that broke: go on from
-    there and repeat nothing. ``history`` ends before ``text``.
+    there and repeat nothing. ``history`` ends before ``text``. ``prompt`` is what the application tells
+    a model about its role in this turn, "" for the responder's own settings.
     """
 
     session: str
@@ -111,6 +120,7 @@ class ReplyRequest(msgspec.Struct, frozen=True):
     history: tuple[Message, ...] = ()
     tier: str = "full"
     said: str = ""
+    prompt: str = ""
 
 
 class TextDelta(msgspec.Struct, frozen=True):

@@ -13,16 +13,8 @@ from antiphon.runtime.effects import Effector
 from antiphon.runtime.listen import Identify, Listener
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import (
-    Classifier,
-    Journal,
-    Line,
-    Responder,
-    Retriever,
-    Synthesizer,
-    Transcriber,
-    VoiceActivity,
-)
+from antiphon.runtime.ports import Journal, Line, VoiceActivity
+from antiphon.runtime.stages import Providers, Stages
 from antiphon.runtime.writer import JournalWriter
 
 EarFactory = Callable[[Line, str, int, Callable[[AnyEvent], None]], Listener]
@@ -35,18 +27,6 @@ def wall_clock() -> str:
 
 
 @dataclass(frozen=True)
-class Providers:
-    """Chains are in order of preference. ``degraded`` answers from passages alone, without a model or a network."""
-
-    transcriber: Transcriber
-    responders: tuple[Responder, ...]
-    degraded: Responder
-    synthesizers: tuple[Synthesizer, ...]
-    classifier: Classifier | None = None
-    retriever: Retriever | None = None
-
-
-@dataclass(frozen=True)
 class Media:
     """How audio is sent and heard. ``message_ms`` and ``lead_ms`` as in ``media.playout``."""
 
@@ -56,6 +36,9 @@ class Media:
     voice: str = ""
     voices: Mapping[str, str] = field(default_factory=dict)
     """Per language; ``voice`` is for the others."""
+
+    def voice_of(self, language: str) -> str:
+        return self.voices.get(language, self.voice)
 
 
 @dataclass(frozen=True)
@@ -79,3 +62,8 @@ class Services:
     max_sessions: int = 1000
     wall_clock: Callable[[], str] = wall_clock
     """What a session's first entry says of when it began: for people to read, never for deciding."""
+    stages: Stages = field(init=False)
+    """The providers, each behind its breaker."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", Stages(self.providers, final_s=self.policy.final_ms / 1000))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 
 import msgspec
 
-from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
+from antiphon.errors import AntiphonError, ProviderError
 from antiphon.kernel.commands import Say
 from antiphon.kernel.events import (
     MAX_TEXT,
@@ -31,18 +31,20 @@ from antiphon.kernel.events import (
     SegmentStarted,
     SegmentSynthesized,
     StageFailed,
+    StageRerouted,
 )
+from antiphon.kernel.history import whole_words
 from antiphon.media.codec import bytes_per_sample, encode
 from antiphon.media.playout import Edge, Playout
+from antiphon.runtime.chain import Chain, Member
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Line, Sound, Synthesizer
+from antiphon.runtime.ports import Line, Synthesizer
+from antiphon.runtime.voicing import Rehearsal, voiced
 
 AHEAD_MS = 30_000
 """Synthesis pauses while this much is queued: a long answer that is interrupted should not have been paid for."""
 ROOM_POLL_S = 0.5
-SOUND_TIMEOUT_S = 2.0
-"""The longest wait for a piece of speech; then the next voice, or the next tier, is tried."""
 
 log = logging.getLogger("antiphon.mouth")
 
@@ -54,6 +56,7 @@ class _Item(msgspec.Struct):
     text: str
     language: str
     end: ReplyGenerated | None = None
+    rehearsal: Rehearsal | None = None
 
 
 class Mouth:
@@ -67,19 +70,17 @@ class Mouth:
         playout: Playout,
         wheel: PacingWheel,
         phrases: PhraseBook,
-        synthesizers: Sequence[Synthesizer],
-        voice: str,
+        voices: Chain[Synthesizer],
+        voice_of: Callable[[str], str],
         post: Callable[[AnyEvent], None],
-        voices: Mapping[str, str] | None = None,
     ) -> None:
         self.call_id = call_id
         self.line = line
         self._playout = playout
         self._wheel = wheel
         self._phrases = phrases
-        self._synthesizers = synthesizers
-        self._voice = voice
-        self._voices = voices or {}
+        self._voices = voices
+        self.voice_of = voice_of
         self._post = post
         self._items: deque[_Item] = deque()
         self._pump_task: asyncio.Task[None] | None = None
@@ -138,10 +139,10 @@ class Mouth:
             self._post(ReplyGenerated(order.turn, order.attempt, self._next_segment))
         self._wheel.join(self)
 
-    def speak(self, turn: int, attempt: int, text: str, language: str) -> None:
+    def speak(self, turn: int, attempt: int, text: str, language: str, rehearsal: Rehearsal | None = None) -> None:
         """Queues a segment of the present attempt. An older one, which has not noticed its end, is not heard."""
         if turn == self._turn and attempt == self._present:
-            self._queue(_Item(attempt, text[:MAX_TEXT], language))
+            self._queue(_Item(attempt, text[:MAX_TEXT], language, rehearsal=rehearsal))
 
     def complete(self, end: ReplyGenerated) -> None:
         """Nothing more comes in this attempt; reported once all of it is in playout."""
@@ -152,7 +153,7 @@ class Mouth:
         """Drops what of the present attempt has not begun to be sent. A segment that is heard already is finished."""
         if turn != self._turn:
             return
-        self._items.clear()
+        self._drop_items()
         if self._sounding not in self._started:
             self._stop_synthesis()
         elif self._dry:
@@ -245,8 +246,14 @@ class Mouth:
         if self._pump_task is None:
             self._pump_task = asyncio.ensure_future(self._synthesize_all())
 
-    def _stop_synthesis(self) -> None:
+    def _drop_items(self) -> None:
+        for item in self._items:
+            if item.rehearsal is not None:
+                item.rehearsal.cancel()
         self._items.clear()
+
+    def _stop_synthesis(self) -> None:
+        self._drop_items()
         self._sounding = -1
         if self._pump_task is not None:
             self._pump_task.cancel()
@@ -298,39 +305,85 @@ class Mouth:
             self._pump_task = None
 
     async def _synthesize(self, turn: int, item: _Item) -> None:
+        """A segment, by the first voice that speaks it. What a voice leaves unsaid the next one says."""
         me = asyncio.current_task()
         # What was heard is media time: no event tells of it.
         while self._added_ms - self._playout.heard_ms(self._wheel.now_ms()) > AHEAD_MS:  # noqa: ASYNC110
             await asyncio.sleep(ROOM_POLL_S)
-        number = self._take_number()
-        self._post(SegmentReady(turn, item.attempt, number, item.text, "reply", item.language))
-        if self._pump_task is not me:
-            return
-        for position, synthesizer in enumerate(self._synthesizers):
+        number = self._number(turn, item)
+        tried: list[Member[Synthesizer]] = []
+        while self._pump_task is me:
+            member = self._next_voice(turn, item, tried)
+            tried.append(member)
             try:
-                await self._synthesize_with(synthesizer, turn, number, item)
+                await self._synthesize_with(member, turn, number, item)
                 break
             except AntiphonError as error:
                 failure = error
             except Exception:
                 # A voice may be the application's own code; what it raises is booked as its failure.
-                log.exception("%s raised", synthesizer.name, extra={"call": self.call_id})
-                failure = _failed(synthesizer, "raised", "tts.raised")
-            if self._sounding == number or position == len(self._synthesizers) - 1:
+                log.exception("%s raised", member.name, extra={"call": self.call_id})
+                failure = _failed(member.name, "raised", "tts.raised")
+            if self._pump_task is not me:
+                return
+            other = next(self._voices.admitted(tried), None)
+            if other is None:
                 raise failure
-            told = {"call": self.call_id}
-            log.warning("%s failed, the next voice goes on: %s", synthesizer.name, failure, extra=told)
+            log.warning("%s goes on for %s: %s", other.name, member.name, failure, extra={"call": self.call_id})
+            self._post(StageRerouted(turn, item.attempt, "tts", member.name, failure.code, other.name))
+            item.rehearsal = None
+            if self._sounding == number and self._pump_task is me:
+                number = self._go_on(turn, number, item)
+                if not item.text:
+                    return  # it broke off after its last word
         if self._pump_task is me:
             self._sounding = -1
             self._playout.end_segment(turn, len(self._places) - 1, item.text)
             self._wheel.join(self)
 
-    async def _synthesize_with(self, synthesizer: Synthesizer, turn: int, number: int, item: _Item) -> None:
+    def _number(self, turn: int, item: _Item) -> int:
+        number = self._take_number()
+        self._post(SegmentReady(turn, item.attempt, number, item.text, "reply", item.language))
+        return number
+
+    def _next_voice(self, turn: int, item: _Item, tried: Collection[Member[Synthesizer]]) -> Member[Synthesizer]:
+        """Who speaks now. Raises ``CircuitBreakerOpen`` if all are left alone."""
+        if item.rehearsal is not None:
+            return item.rehearsal.member
+        members = self._voices.members
+        member = next(self._voices.admitted(tried), None)
+        if member is None:
+            raise members[0].breaker.opened()
+        if member is not members[0] and not tried:
+            self._post(StageRerouted(turn, item.attempt, "tts", members[0].name, "breaker.open", member.name))
+        return member
+
+    def _go_on(self, turn: int, number: int, item: _Item) -> int:
+        """A voice broke off within its segment. What was begun to be heard ends with its last whole word.
+
+        The rest is another segment; what nobody heard yet is dropped, and the same one begins anew.
+        Returns the number of the segment that the next voice speaks.
+        """
+        self._sounding = -1
+        left = self._playout.cut_tail(turn) if number in self._started else None
+        if left is None:
+            self._playout.abandon(turn, len(self._places) - 1)
+            self._places.pop()
+            return number
+        said = whole_words(item.text, left.chars)
+        self._post(SegmentCut(turn, number, len(said)))
+        item.text = item.text[item.text.find(said) + len(said) :].strip()
+        return self._number(turn, item) if item.text else number
+
+    async def _synthesize_with(self, member: Member[Synthesizer], turn: int, number: int, item: _Item) -> None:
         line, me = self.line, asyncio.current_task()
-        voice = self._voices.get(item.language, self._voice)
-        sounds = synthesizer.synthesize(item.text, language=item.language, sample_rate=line.sample_rate, voice=voice)
+        if item.rehearsal is not None:
+            sounds = item.rehearsal.sounds()
+        else:
+            voice = self.voice_of(item.language)
+            sounds = voiced(self._voices, member, item.text, language=item.language, rate=line.sample_rate, voice=voice)
         async with aclosing(sounds):
-            while (sound := await _next_sound(synthesizer, sounds)) is not None:
+            async for sound in sounds:
                 if self._pump_task is not me:
                     return
                 if not sound.pcm:
@@ -341,29 +394,16 @@ class Mouth:
                     self._playout.describe(turn, place, item.text)
                 words = tuple((word.char, word.sample) for word in sound.words)
                 if not self._add(turn, place, encode(line.codec, sound.pcm), words):
-                    raise _failed(synthesizer, "gave more audio for one segment than a line holds", "tts.too_long")
+                    raise _failed(member.name, "gave more audio for one segment than a line holds", "tts.too_long")
                 if first:
                     self._sounding = number
-                    self._post(SegmentSynthesized(turn, item.attempt, number, synthesizer.name))
+                    self._post(SegmentSynthesized(turn, item.attempt, number, member.name))
                     if self._pump_task is me:
                         self._wheel.join(self)
         if self._sounding != number and self._pump_task is me:
-            raise _failed(synthesizer, "gave no audio", "tts.empty")
+            member.breaker.failed()
+            raise _failed(member.name, "gave no audio", "tts.empty")
 
 
-async def _next_sound(synthesizer: Synthesizer, sounds: AsyncGenerator[Sound, None]) -> Sound | None:
-    """None at the end. A voice that connects but says nothing has failed like one that says so."""
-    try:
-        async with asyncio.timeout(SOUND_TIMEOUT_S):
-            return await anext(sounds, None)
-    except TimeoutError:
-        raise ProviderTimeout(
-            f"{synthesizer.name} gave no sound for {SOUND_TIMEOUT_S} s",
-            provider=synthesizer.name,
-            stage="tts",
-            code="tts.timeout",
-        ) from None
-
-
-def _failed(synthesizer: Synthesizer, what: str, code: str) -> ProviderError:
-    return ProviderError(f"{synthesizer.name} {what}", provider=synthesizer.name, stage="tts", code=code)
+def _failed(name: str, what: str, code: str) -> ProviderError:
+    return ProviderError(f"{name} {what}", provider=name, stage="tts", code=code)

@@ -24,7 +24,12 @@ class SimEar:
     """Fits ``Listener``: one per line. What is being said is put in by ``Voice``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, first_utterance: int, post: Callable[[AnyEvent], None], faults: Faults, languages: Faults
+        self,
+        loop: asyncio.AbstractEventLoop,
+        first_utterance: int,
+        post: Callable[[AnyEvent], None],
+        faults: Faults,
+        languages: Faults,
     ) -> None:
         self._loop = loop
         self._post = post

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -169,10 +170,16 @@ def nothing_stale_is_spoken(record: Record) -> list[str]:
 
 
 def nothing_is_said_twice(record: Record) -> list[str]:
-    """A pause or a new voice may repeat the word that it cut, never a whole one."""
+    """A pause or a new voice may repeat the word that was cut, never a whole one.
+
+    Where a voice broke off nobody can tell whether its last word was whole: the next one begins with it.
+    """
     if record.crashed_at:
         return []  # a turn whose entries were lost is answered again
     heard = Counter[str]()
+    for before, decision in pairwise(record.decisions):
+        if isinstance(before.entry.event, ev.SegmentCut) and isinstance(decision.entry.event, ev.SegmentReady):
+            heard[decision.entry.event.text.split()[0].strip(".")] -= 1
     for line in record.lines:
         for word, samples in read_back(b"".join(audio for _, _, audio in line.played)):
             heard[word] += samples >= _WHOLE - 8
@@ -226,6 +233,26 @@ def one_language_at_a_time(record: Record) -> list[str]:
                 language_of.setdefault(command.turn, now)
         if isinstance(event, ev.SegmentReady) and event.language != language_of.get(event.turn, event.language):
             bad.append(f"turn {event.turn} was begun in {language_of[event.turn]} and speaks {event.language}")
+    return bad
+
+
+def unconfirmed_words_leave_no_trace(record: Record) -> list[str]:
+    """Nothing of an answer is reported before its question is confirmed, nor for other words than those."""
+    bad: list[str] = []
+    ahead: cmd.Speculate | None = None
+    questions: dict[int, str] = {}
+    for decision in record.decisions:
+        event = decision.entry.event
+        if isinstance(event, (ev.IntentReady, ev.PassagesReady, ev.ReplyBegun)) and event.turn not in questions:
+            bad.append(f"{type(event).__name__} of turn {event.turn}, which was not confirmed")
+        adopted = isinstance(event, ev.SpeculationEnded) and event.outcome == "adopted"
+        if adopted and ahead is not None and ahead.text != questions.get(ahead.turn):
+            bad.append(f"{questions.get(ahead.turn)!r} was asked, and the answer to {ahead.text!r} was given")
+        for command in decision.commands:
+            if isinstance(command, cmd.Speculate):
+                ahead = command
+            elif isinstance(command, cmd.Classify):
+                questions[command.turn] = command.text
     return bad
 
 
@@ -283,6 +310,7 @@ CHECKS = (
     nothing_is_said_twice,
     history_is_what_was_heard,
     one_language_at_a_time,
+    unconfirmed_words_leave_no_trace,
     effects_run_once,
     always_closes,
     replays_the_same,

@@ -41,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True):
     languages: tuple[str, ...] = ()
     """What the caller's utterances are in, by turns; "" tells nothing."""
     greeting: bool = True
+    spares: int = 0
+    """Healthy providers behind the first model and the first voice."""
 
 
 STT = ("slow", "hang", "fail", "blank", "twice", "no_partials")
@@ -71,6 +73,7 @@ def draw(seed: int, faults: bool) -> Plan:
         journal=_faults(random, JOURNAL, faults),
         greeting=random.random() < 0.8,
         languages=_languages(random),
+        spares=random.choice((0, 0, 1)),
     )
 
 
@@ -117,6 +120,8 @@ def smaller(plan: Plan) -> list[Plan]:
         msgspec.structs.replace(plan, acts=plan.acts[:index] + plan.acts[index + 1 :])
         for index in range(len(plan.acts))
     ]
+    if plan.spares:
+        found.append(msgspec.structs.replace(plan, spares=0))
     for stage in ("languages", "stt", "intent", "retrieval", "llm", "tts", "journal"):
         faults = getattr(plan, stage)
         if any(faults):

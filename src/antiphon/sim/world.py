@@ -26,7 +26,8 @@ from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
 from antiphon.runtime.ports import Batch, CallStart, Heard, Line, TranscriberStream
-from antiphon.runtime.services import Media, Providers, Services
+from antiphon.runtime.services import Media, Services
+from antiphon.runtime.stages import Providers
 from antiphon.runtime.writer import JournalWriter
 from antiphon.sim.caller import SimEar, Voice
 from antiphon.sim.far_end import FarEnd
@@ -166,10 +167,16 @@ class World:
         await phrases.prepare((voice,), LANGUAGES, SPOKEN_BY_TURNS)
         return Services(
             providers=Providers(
-                transcriber=_NoTranscriber(),
-                responders=(SimResponder("sim-llm", plan.llm),),
+                transcribers=(_NoTranscriber(),),
+                responders=(
+                    SimResponder("sim-llm", plan.llm),
+                    *(SimResponder("sim-spare") for _ in range(plan.spares)),
+                ),
                 degraded=SimResponder("sim-degraded"),
-                synthesizers=(SimSynthesizer("sim-tts", plan.tts),),
+                synthesizers=(
+                    SimSynthesizer("sim-tts", plan.tts),
+                    *(SimSynthesizer("sim-spare") for _ in range(plan.spares)),
+                ),
                 classifier=self.classifier,
                 retriever=self.retriever,
             ),

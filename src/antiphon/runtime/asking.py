@@ -1,0 +1,205 @@
+"""Asking a responder: its first useful token in time, further tries before that, a second one when it is late.
+
+Nothing is tried again once a part was passed on: what was said cannot be unsaid, and the ladder of the
+floor goes on from there. A request that is given up is closed, so that the provider stops generating.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+
+from antiphon.errors import ProviderError, ProviderTimeout
+from antiphon.runtime.chain import Chain, Member
+from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart, ReplyRequest, Responder
+
+Rerouted = Callable[[str, str, str], None]
+"""(provider, why, who is asked now): to be journalled."""
+
+
+class Asking:
+    """One attempt's question to one member of the chain, and to the next one if it is hedged."""
+
+    def __init__(
+        self,
+        chain: Chain[Responder],
+        member: Member[Responder],
+        request: ReplyRequest,
+        *,
+        left_s: float,
+        rerouted: Rerouted,
+        other: Member[Responder] | None = None,
+    ) -> None:
+        self._policy = chain.policy
+        self._member = member
+        self._other = other
+        self._request = request
+        self._until = asyncio.get_running_loop().time() + left_s
+        self._rerouted = rerouted
+        self.answered_by = member.name
+        """Whose parts come."""
+
+    def _left_s(self) -> float:
+        return self._until - asyncio.get_running_loop().time()
+
+    def take_rehearsal(self, text: str) -> None:
+        """Nothing of it was spoken ahead."""
+
+    def release(self) -> None:
+        """Nothing is left of it when its parts are closed."""
+
+    async def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
+        """Raises ``ProviderError``, ``CircuitBreakerOpen`` included, and whatever else a responder raises."""
+        tries = self._policy.retries + 1
+        while True:
+            begun = False
+            try:
+                async with aclosing(self._once(act)) as parts:
+                    async for part in parts:
+                        begun = True
+                        yield part
+                return
+            except ProviderError as error:
+                tries -= 1
+                pause = max(error.retry_after_s or 0.0, self._policy.retry_pause_s)
+                if begun or not tries or not error.retryable or error.code == "breaker.open":
+                    raise
+                if pause >= self._policy.first_within(self._left_s()):
+                    raise
+                self._rerouted(self._member.name, error.code, self._member.name)
+            await asyncio.sleep(pause)
+
+    async def _once(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
+        p95 = self._member.lateness.p95() if self._policy.hedge and self._other is not None else None
+        first = _Request(self._member, self._request, act, self._first_s())
+        if self._other is not None and p95 is not None and p95 < self._first_s():
+            winner, lead = await self._race(first, self._other, act, p95)
+        else:
+            winner, lead = first, await first.led_in()
+        self.answered_by = winner.member.name
+        error: BaseException | None = None
+        try:
+            for part in lead:
+                yield part
+            while (more := await winner.next(self._policy.between_s)) is not None:
+                yield more
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await winner.close(error)
+
+    def _first_s(self) -> float:
+        return self._policy.first_within(self._left_s())
+
+    async def _race(
+        self, first: _Request, other: Member[Responder], act: Act, p95: float
+    ) -> tuple[_Request, list[ReplyPart]]:
+        """The first is late by its own measure: whoever says something useful first answers."""
+        racers = {asyncio.ensure_future(first.lead_in()): first}
+        winner: _Request | None = None
+        try:
+            done, _ = await asyncio.wait(racers, timeout=p95)
+            failure = next(iter(done)).exception() if done else None
+            if (failure is not None or not done) and other.breaker.would_admit:
+                why = getattr(failure, "code", "llm.raised") if failure is not None else "hedge"
+                self._rerouted(first.member.name, why, other.name)
+                second = _Request(other, self._request, act, self._first_s())
+                racers[asyncio.ensure_future(second.lead_in())] = second
+            task = await _first_useful(racers)
+            winner = racers[task]
+            return winner, task.result()
+        finally:
+            for task, request in racers.items():
+                if request is not winner:
+                    task.cancel()
+                    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+                    await request.close(outcome if isinstance(outcome, BaseException) else asyncio.CancelledError())
+
+
+async def _first_useful(racers: Iterable[asyncio.Task[list[ReplyPart]]]) -> asyncio.Task[list[ReplyPart]]:
+    """The task that succeeds first; at the same time, the one that was begun first. Raises the last failure."""
+    order = list(racers)
+    pending = set(order)
+    while True:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in sorted(done, key=order.index):
+            if task.exception() is None:
+                return task
+        if not pending:
+            done.pop().result()
+
+
+class _Request:
+    """One request to one provider, its breaker asked and told."""
+
+    def __init__(self, member: Member[Responder], request: ReplyRequest, act: Act, first_s: float) -> None:
+        self.member = member
+        self._complete = False
+        self._first_s = first_s
+        self._act_with = act
+        self._request = request
+        self._parts: AsyncGenerator[ReplyPart, None] | None = None
+        self._clock: asyncio.Timeout | None = None
+        self._limit = 0.0
+
+    async def lead_in(self) -> list[ReplyPart]:
+        """The parts up to the first useful one. Raises ``ProviderTimeout`` if that does not come in time."""
+        self.member.enter()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._parts = self.member.provider.respond(self._request, self._act)
+        lead: list[ReplyPart] = []
+        while True:
+            part = await self._wait(began + self._first_s - loop.time(), "timeout_first_token")
+            if part is None:
+                return lead
+            lead.append(part)
+            if isinstance(part, ReplyEnd) or part.text.strip():
+                self.member.lateness.note(loop.time() - began)
+                return lead
+
+    async def led_in(self) -> list[ReplyPart]:
+        """The same, for one that races nobody: its failure closes it."""
+        try:
+            return await self.lead_in()
+        except BaseException as error:
+            await self.close(error)
+            raise
+
+    async def next(self, within_s: float) -> ReplyPart | None:
+        return await self._wait(within_s, "timeout_stalled")
+
+    async def close(self, error: BaseException | None) -> None:
+        """Ends the request; ``error`` is how it went."""
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+        self.member.book(None if self._complete else error)
+        await parts.aclose()
+
+    async def _wait(self, within_s: float, code: str) -> ReplyPart | None:
+        assert self._parts is not None  # noqa: S101 - lead_in comes first
+        self._limit = max(within_s, 0.0)
+        try:
+            async with asyncio.timeout(self._limit) as self._clock:
+                part = await anext(self._parts, None)
+                self._complete = part is None or isinstance(part, ReplyEnd)
+                return part
+        except TimeoutError:
+            name = self.member.name
+            text = f"{name} gave nothing useful for {self._limit:.1f} s"
+            raise ProviderTimeout(text, provider=name, stage="llm", code=f"llm.{code}") from None
+        finally:
+            self._clock = None
+
+    async def _act(self, name: str, kind: str, arguments: str) -> str:
+        """The time of an effect is not the model's."""
+        if self._clock is not None:
+            self._clock.reschedule(None)
+        try:
+            return await self._act_with(name, kind, arguments)
+        finally:
+            if self._clock is not None:
+                self._clock.reschedule(asyncio.get_running_loop().time() + self._limit)

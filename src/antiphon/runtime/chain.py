@@ -1,0 +1,93 @@
+"""The providers of one stage in order of preference, each behind its breaker.
+
+Who is asked is decided here: the first that its breaker admits. A provider that was given up is asked
+again, first, as soon as its breaker's probe succeeds; nothing else has to happen for that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from antiphon.errors import AntiphonError, ProviderError
+from antiphon.runtime.breaker import BreakerState, CircuitBreaker
+from antiphon.runtime.resilience import Lateness, StagePolicy
+
+BLAMELESS = frozenset({"too_long", "bad_request", "language", "voice", "refused", "sample_rate", "too_large"})
+"""Reasons (after the stage's name) that lie in the request: another provider may take it, but this one is well."""
+
+log = logging.getLogger("antiphon.chain")
+
+
+class Named(Protocol):
+    name: str
+
+
+P = TypeVar("P", bound=Named)
+P_co = TypeVar("P_co", bound=Named, covariant=True)
+
+
+class Member(Generic[P_co]):
+    """A provider, how it is doing, and how long it takes to its first useful token or sample."""
+
+    __slots__ = ("breaker", "lateness", "provider")
+
+    def __init__(self, provider: P_co, breaker: CircuitBreaker) -> None:
+        self.provider = provider
+        self.breaker = breaker
+        self.lateness = Lateness()
+
+    @property
+    def name(self) -> str:
+        return self.provider.name
+
+    def enter(self) -> None:
+        """Asks the breaker. Raises ``CircuitBreakerOpen``; else one of ``book``'s outcomes is owed."""
+        if not self.breaker.admit():
+            raise self.breaker.opened()
+
+    def book(self, error: BaseException | None) -> None:
+        """How the request went: None is well; what was cancelled by us says nothing."""
+        if error is None:
+            self.breaker.succeeded()
+        elif not isinstance(error, Exception) or is_blameless(error):
+            self.breaker.abandoned()
+        else:
+            self.breaker.failed()
+
+
+def is_blameless(error: BaseException) -> bool:
+    """The provider refused this request, and would be right to refuse it again."""
+    if isinstance(error, ProviderError):
+        return not error.retryable and error.code.rpartition(".")[2] in BLAMELESS
+    return isinstance(error, AntiphonError) and error.fault != "provider"
+
+
+class Chain(Generic[P]):
+    """See the module. ``stage`` names it for logs and status."""
+
+    def __init__(self, stage: str, providers: Sequence[P], policy: StagePolicy) -> None:
+        self.stage = stage
+        self.policy = policy
+        self.members = tuple(Member(provider, self._breaker(provider.name)) for provider in providers)
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        def changed(old: BreakerState, new: BreakerState) -> None:
+            level = logging.WARNING if new is BreakerState.OPEN else logging.INFO
+            log.log(level, "the breaker of %s is %s", name, new, extra={"stage": self.stage, "before": str(old)})
+
+        return CircuitBreaker(self.policy.failures, self.policy.open_s, name=name, on_change=changed)
+
+    def admitted(self, tried: Collection[Member[P]] = ()) -> Iterator[Member[P]]:
+        """Those that may be asked now, in order, without those that were tried."""
+        return (each for each in self.members if each not in tried and each.breaker.would_admit)
+
+    def status(self) -> dict[str, Any]:
+        """By provider: its breaker, and its p95 in ms once that is known."""
+        told: dict[str, Any] = {}
+        for position, member in enumerate(self.members):
+            p95 = member.lateness.p95()
+            name = member.name if member.name not in told else f"{member.name}#{position + 1}"
+            told[name] = {**member.breaker.status(), "p95_ms": None if p95 is None else round(p95 * 1000)}
+        return told

@@ -1,0 +1,189 @@
+"""A draft: the answer to words that are not confirmed yet, begun so that it is there when they are (DESIGN rule 9).
+
+It understands, generates, and has the first segment spoken where nobody hears it. Nothing of it is
+reported, stored or acted upon; what it wants to do to the world waits until it is adopted. If the caller
+goes on, or the words turn out to be others, it is dropped, and only its cost remains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from antiphon.errors import AntiphonError
+from antiphon.kernel.commands import Speculate
+from antiphon.kernel.events import Passage
+from antiphon.kernel.history import Message
+from antiphon.media.segmenter import Segmenter, speakable
+from antiphon.runtime.asking import Asking
+from antiphon.runtime.chain import Member
+from antiphon.runtime.ports import Act, Intent, ReplyEnd, ReplyPart, ReplyRequest, Responder
+from antiphon.runtime.stages import Stages
+from antiphon.runtime.understanding import find_intent, find_passages
+from antiphon.runtime.voicing import Rehearsal
+
+MAX_CHARS = 4_000
+"""A draft that has written this much waits until it is wanted."""
+
+T = TypeVar("T")
+
+log = logging.getLogger("antiphon.draft")
+
+
+class Draft:
+    """One draft. ``chars`` and ``samples`` are what it has cost."""
+
+    def __init__(
+        self,
+        order: Speculate,
+        *,
+        session: str,
+        stages: Stages,
+        history: tuple[Message, ...],
+        understand_s: float,
+        left_s: float,
+        rate: int,
+        voice: str,
+    ) -> None:
+        self.turn, self.text, self.language = order.turn, order.text, order.language
+        self.chars = 0
+        self.rehearsal: Rehearsal | None = None
+        self.answered_by = ""
+        self.asked: list[Member[Responder]] = []
+        self.reroutes: list[tuple[str, str, str]] = []
+        """(provider, why, who was asked then), for the journal of whoever adopts it."""
+        self._session = session
+        self._stages = stages
+        self._history = history
+        self._left_s = left_s
+        self._rate, self._voice = rate, voice
+        self._rehearsal_taken = False
+        self._parts: list[ReplyPart] = []
+        self._news = asyncio.Event()
+        self._act: asyncio.Future[Act] = asyncio.get_running_loop().create_future()
+        self.intent = asyncio.ensure_future(find_intent(stages.intent, order.text, order.language, history))
+        self.passages = asyncio.ensure_future(find_passages(stages.retrieval, order.text, order.language, history))
+        self._task = asyncio.ensure_future(self._write(understand_s))
+
+    @property
+    def samples(self) -> int:
+        return self.rehearsal.samples if self.rehearsal is not None else 0
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    async def _write(self, understand_s: float) -> None:
+        try:
+            await asyncio.wait((self.intent, self.passages), timeout=understand_s)
+            await self._generate(_result(self.intent, Intent("", 0.0)), _result(self.passages, ()))
+        finally:
+            self._news.set()
+
+    async def _generate(self, intent: Intent, passages: tuple[Passage, ...]) -> None:
+        members = list(self._stages.llm.admitted())
+        if not members:
+            raise self._stages.llm.members[0].breaker.opened()
+        request = ReplyRequest(
+            session=self._session,
+            turn=self.turn,
+            attempt=1,
+            text=self.text,
+            language=self.language,
+            intent=intent.name,
+            passages=passages,
+            history=self._history,
+        )
+        self.asked = members[:1]
+        asking = Asking(
+            self._stages.llm,
+            members[0],
+            request,
+            left_s=self._left_s,
+            rerouted=lambda provider, why, to: self.reroutes.append((provider, why, to)),
+            other=members[1] if len(members) > 1 else None,
+        )
+        segmenter, first = Segmenter(self.language), ""
+        async with aclosing(asking.parts(self._act_when_adopted)) as parts:
+            async for part in parts:
+                self.answered_by = asking.answered_by
+                self._parts.append(part)
+                self._news.set()
+                if isinstance(part, ReplyEnd):
+                    first = first or next(iter(segmenter.flush()), "")
+                else:
+                    self.chars += len(part.text)
+                    first = first or next(iter(segmenter.feed(part.text)), "")
+                if first and self.rehearsal is None:
+                    self._rehearse(speakable(first))
+                if self.chars > MAX_CHARS:
+                    await asyncio.shield(self._act)
+
+    def _rehearse(self, text: str) -> None:
+        member = next(self._stages.tts.admitted(), None)
+        if text and member is not None:
+            self.rehearsal = Rehearsal(
+                self._stages.tts, member, text, language=self.language, rate=self._rate, voice=self._voice
+            )
+
+    async def _act_when_adopted(self, name: str, kind: str, arguments: str) -> str:
+        act = await asyncio.shield(self._act)
+        return await act(name, kind, arguments)
+
+    # -- being wanted, or not ---------------------------------------------------------------------
+
+    async def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
+        """Adopts it: all parts from the first on, as they come. Closing it ends the request."""
+        if not self._act.done():
+            self._act.set_result(act)
+        given = 0
+        try:
+            while True:
+                while given < len(self._parts):
+                    given += 1
+                    yield self._parts[given - 1]
+                if self._task.done():
+                    self._task.result()
+                    return
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def is_failed(self) -> bool:
+        """It has come to nothing: whoever wants an answer had better ask anew."""
+        return self._task.done() and (self._task.cancelled() or self._task.exception() is not None)
+
+    def take_rehearsal(self, text: str) -> Rehearsal | None:
+        """The first segment's sounds, if that is what it says; they are whoever's who takes them."""
+        rehearsal = self.rehearsal
+        if rehearsal is None or rehearsal.text != text or self._rehearsal_taken:
+            return None
+        self._rehearsal_taken = True
+        return rehearsal
+
+    def release(self) -> None:
+        """Every request of it is closed, save what was taken."""
+        self._act.cancel()
+        for task in (self._task, self.intent, self.passages):
+            task.cancel()
+            task.add_done_callback(_look_at)
+        if self.rehearsal is not None and not self._rehearsal_taken:
+            self._rehearsal_taken = True
+            self.rehearsal.cancel()
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """A draft's failure concerns nobody; asyncio would warn of an exception that nobody looked at."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, AntiphonError):
+        log.warning("a draft that nobody wanted had failed: %r", error)
+
+
+def _result(task: asyncio.Task[T], default: T) -> T:
+    """What a task found, if it found something in time."""
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return default
+    return task.result()

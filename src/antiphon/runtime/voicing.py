@@ -1,0 +1,111 @@
+"""Asking one voice for one text: its breaker asked and told, each piece of sound in its time.
+
+``Rehearsal`` does so ahead of time, for a reply that is not confirmed yet: what it has is kept, and
+given out like the voice's own sounds once somebody wants to speak it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from antiphon.errors import ProviderTimeout
+from antiphon.runtime.chain import Chain, Member
+from antiphon.runtime.ports import Sound, Synthesizer
+
+MAX_REHEARSED_S = 30
+"""Of one segment; a clause takes some three."""
+
+
+async def voiced(
+    chain: Chain[Synthesizer], member: Member[Synthesizer], text: str, *, language: str, rate: int, voice: str
+) -> AsyncGenerator[Sound, None]:
+    """Raises ``CircuitBreakerOpen``, ``ProviderTimeout`` (``tts.timeout``), and what the voice raises."""
+    member.enter()
+    loop = asyncio.get_running_loop()
+    began, limit = loop.time(), chain.policy.first_s
+    error: BaseException | None = None
+    complete = False
+    sounds = member.provider.synthesize(text, language=language, sample_rate=rate, voice=voice)
+    try:
+        async with aclosing(sounds):
+            while True:
+                try:
+                    async with asyncio.timeout(limit):
+                        sound = await anext(sounds, None)
+                except TimeoutError:
+                    raise _late(member.name, limit) from None
+                if sound is None:
+                    complete = True
+                    return
+                if sound.pcm and limit is not chain.policy.between_s:
+                    limit = chain.policy.between_s
+                    member.lateness.note(loop.time() - began)
+                yield sound
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        member.book(None if complete else error)
+
+
+def _late(name: str, limit: float) -> ProviderTimeout:
+    return ProviderTimeout(f"{name} gave no sound for {limit:g} s", provider=name, stage="tts", code="tts.timeout")
+
+
+class Rehearsal:
+    """A text that is being spoken where nobody hears it yet."""
+
+    def __init__(
+        self, chain: Chain[Synthesizer], member: Member[Synthesizer], text: str, *, language: str, rate: int, voice: str
+    ) -> None:
+        self.text = text
+        self.member = member
+        self.samples = 0
+        """What it has cost so far."""
+        self._limit = MAX_REHEARSED_S * rate
+        self._sounds: list[Sound] = []
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task = asyncio.ensure_future(
+            self._run(voiced(chain, member, text, language=language, rate=rate, voice=voice))
+        )
+
+    async def _run(self, sounds: AsyncGenerator[Sound, None]) -> None:
+        try:
+            async with aclosing(sounds):
+                async for sound in sounds:
+                    self.samples += len(sound.pcm) // 2
+                    self._sounds.append(sound)
+                    self._news.set()
+                    if self.samples > self._limit:
+                        self._room.clear()
+                    await self._room.wait()
+        finally:
+            self._news.set()
+
+    async def sounds(self) -> AsyncGenerator[Sound, None]:
+        """All sounds from the first on, as they come. Closing it ends the request. Raises what the voice raised."""
+        self._limit = 2**62
+        self._room.set()
+        given = 0
+        try:
+            while True:
+                while given < len(self._sounds):
+                    given += 1
+                    yield self._sounds[given - 1]
+                if self._task.done():
+                    self._task.result()
+                    return
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def cancel(self) -> None:
+        """Nobody will speak it."""
+        self._task.cancel()
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
