@@ -120,14 +120,81 @@ def test_a_cough_after_the_question_does_not_lose_it() -> None:
     assert play.history[-1] == "user: what are the fees"
 
 
-@pytest.mark.parametrize("failure", [None, ev.TranscriptionFailed(1, "stt.lost")])
-def test_a_final_that_never_comes_is_the_last_partial(failure: ev.AnyEvent | None) -> None:
+def test_a_final_that_failed_is_the_last_partial() -> None:
     play = greeted()
     play.spoken("what are the fees")
     play.wait(200)
-    wait = (POLICY.final_ms - 1, None, "LISTENING", [])
-    play.rows(*([] if failure else [wait]), (1, failure, "THINKING", TURN_2))
+    play.rows((1, ev.TranscriptionFailed(1, "stt.lost"), "THINKING", TURN_2))
     assert play.history[-1] == "user: what are the fees"
+
+
+FILLER = ev.SegmentReady(2, 1, 0, "One moment.", "filler", "en-IN")
+
+
+def holding(final: ev.AnyEvent | None, after: int, floor: str, orders: list[str]) -> Play:
+    """The caller is done, and a filler covers the wait for what they said."""
+    play = greeted()
+    play.spoken("what are the fees")
+    play.rows(
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (499, None, "LISTENING", []),
+        (1, None, "THINKING", ["Say 2 filler"]),  # 900 ms after the caller's last word
+        (5, FILLER, "THINKING", []),
+        (0, ev.ReplyGenerated(2, 1, 1), "THINKING", []),
+        (20, ev.SegmentStarted(2, 0), "SPEAKING", []),
+        (after, final, floor, orders),
+    )
+    return play
+
+
+def test_a_wait_for_the_final_is_covered_and_what_it_brings_is_answered_then() -> None:
+    play = holding(ev.TranscriptFinal(1, "what are the fees"), 100, "SPEAKING", [])
+    play.rows(
+        (600, ev.SegmentPlayed(2, 0), "SPEAKING", []),
+        (0, ev.PlayoutFinished(2), "LISTENING", []),
+        (0, None, "THINKING", ["Classify 3", "Retrieve 3"]),
+    )
+    assert play.history[-1] == "user: what are the fees"
+
+
+def test_a_final_that_never_comes_is_the_last_partial() -> None:
+    play = holding(None, POLICY.final_ms - 525, "SPEAKING", [])
+    assert play.state.pieces == ["what are the fees"]
+    play.rows(
+        (1, ev.SegmentPlayed(2, 0), "SPEAKING", []),
+        (0, ev.PlayoutFinished(2), "LISTENING", []),
+        (0, None, "THINKING", ["Classify 3", "Retrieve 3"]),
+    )
+
+
+def test_a_filler_for_nothing_ends_with_the_question_to_repeat() -> None:
+    play = greeted()
+    play.spoken("")
+    play.rows((200, None, "LISTENING", ["FinishUtterance 1"]), (500, None, "THINKING", ["Say 2 filler"]))
+    play.rows((10, ev.TranscriptFinal(1, ""), "THINKING", ["CancelReply 2", "Say 3 please_repeat"]))
+
+
+def test_a_filler_for_a_noise_is_heard_and_that_is_all() -> None:
+    play = greeted()
+    play.spoken("", ms=100)
+    play.rows((200, None, "LISTENING", ["FinishUtterance 1"]), (500, None, "THINKING", ["Say 2 filler"]))
+    play.rows((10, ev.TranscriptionFailed(1, "stt.lost"), "THINKING", []))
+    play.rows((5, FILLER, "THINKING", []), (0, ev.ReplyGenerated(2, 1, 1), "THINKING", []))
+    play.rows((20, ev.SegmentStarted(2, 0), "SPEAKING", []), (600, ev.SegmentPlayed(2, 0), "SPEAKING", []))
+    play.rows((0, ev.PlayoutFinished(2), "LISTENING", []), (POLICY.silence_ms - 1, None, "LISTENING", []))
+
+
+def test_a_caller_who_goes_on_over_the_filler_keeps_what_they_said() -> None:
+    play = holding(ev.TranscriptFinal(1, "what are the fees"), 100, "SPEAKING", [])
+    play.rows(
+        (10, ev.SpeechStarted(), "INTERRUPT", ["PausePlayout 2"]),
+        (300, ev.TranscriptPartial(2, "for the mba"), "LISTENING", ["CancelReply 2"]),
+        (0, ev.PlayoutStopped(2, 0, 3), "LISTENING", []),
+        (200, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (200, None, "LISTENING", ["FinishUtterance 2"]),
+        (20, ev.TranscriptFinal(2, "for the mba"), "THINKING", ["Classify 3", "Retrieve 3"]),
+    )
+    assert play.history[-1] == "user: what are the fees for the mba"
 
 
 def test_a_final_that_comes_twice_counts_once() -> None:

@@ -25,9 +25,11 @@ IDLE, LISTENING, THINKING, SPEAKING, INTERRUPT = (str(state) for state in Floor)
 
 STATES = {
     IDLE: StateSpec(("ttl", "closing"), rest=True, doc="Nobody is on the line."),
-    LISTENING: StateSpec(("silence", "utterance", "endpoint", "final", "digits"), doc="The floor is the caller's."),
-    THINKING: StateSpec(("understand", "filler", "reply"), doc="The agent's turn, nothing is heard."),
-    SPEAKING: StateSpec(("watchdog", "reply", "understand"), doc="The caller hears the agent."),
+    LISTENING: StateSpec(
+        ("silence", "utterance", "endpoint", "final", "hold", "digits"), doc="The floor is the caller's."
+    ),
+    THINKING: StateSpec(("understand", "filler", "reply", "final"), doc="The agent's turn, nothing is heard."),
+    SPEAKING: StateSpec(("watchdog", "reply", "understand", "final"), doc="The caller hears the agent."),
     INTERRUPT: StateSpec(("interrupt",), doc="Paused. Whose floor is it?"),
 }
 
@@ -47,8 +49,23 @@ _TURN_ENDS = (
     R((caller.forget_final, caller.listen), None, caller.is_final_blank),
     R((caller.note_final, caller.begin_turn), THINKING),
 )
+# A filler covers the wait for a final. It is heard to its end; what was understood meanwhile is answered then.
+_HELD = (
+    R((caller.note_final, ahead.speculate), None, caller.is_held_with_words),
+    R((session.cancel_reply, caller.forget_final, caller.ask_again), THINKING, caller.is_held_in_vain),
+)
 _RESUMES = (
     # First away with what failed, then go on: else some of it would be heard.
+    R(
+        (agent.abandon_attempt, undecided.resume, agent.start_reply, agent.wait_behind_speech),
+        SPEAKING,
+        undecided.is_failed_and_audible_with_next_tier,
+    ),
+    R(
+        (agent.abandon_attempt, undecided.resume, agent.apologise, agent.wait_behind_speech),
+        SPEAKING,
+        undecided.is_failed_and_audible_answer,
+    ),
     R((agent.abandon_attempt, undecided.resume, agent.start_reply), THINKING, undecided.is_failed_with_next_tier),
     R((agent.abandon_attempt, undecided.resume, agent.apologise), THINKING, undecided.is_failed_answer),
     R((undecided.resume, undecided.start_reply_if_due), SPEAKING, agent.is_audible),
@@ -67,6 +84,7 @@ _LATE_PARTIAL = (
     R((caller.note_partial,)),
 )
 _LATE_FINAL = (
+    *_HELD,
     R((caller.note_final, *_BARGE_IN.actions), LISTENING, undecided.takes_floor),
     R((caller.forget_final,)),
 )
@@ -88,6 +106,10 @@ _listening: dict[tuple[str, str], tuple[R, ...]] = {
     (LISTENING, "TranscriptFinal"): _TURN_ENDS,
     (LISTENING, "TranscriptionFailed"): _TURN_ENDS,
     (LISTENING, "DeadlineReached:final"): _TURN_ENDS,
+    (LISTENING, "DeadlineReached:hold"): (
+        R((caller.hold,), THINKING, caller.is_waiting_for_final),
+        R(),
+    ),
     (LISTENING, "DeadlineReached:endpoint"): (
         R((caller.begin_turn,), THINKING, caller.is_all_said),
         R((caller.finish_utterance,)),
@@ -137,7 +159,8 @@ _thinking: dict[tuple[str, str], tuple[R, ...]] = {
     (THINKING, "SpeechStopped"): (R((caller.caller_stops, caller.set_aside_speech)),),
     (THINKING, "TranscriptPartial"): _LATE_PARTIAL,
     (THINKING, "TranscriptFinal"): _LATE_FINAL,
-    (THINKING, "TranscriptionFailed"): (R((caller.forget_final,)),),
+    (THINKING, "TranscriptionFailed"): (*_HELD, R((caller.forget_final,))),
+    (THINKING, "DeadlineReached:final"): (*_HELD, R((caller.forget_final,))),
     (THINKING, "DigitPressed"): (_KEY,),
     (THINKING, "TextTyped"): _TYPED,
 }
@@ -171,7 +194,8 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
     (SPEAKING, "SpeechStopped"): (R((caller.caller_stops, caller.set_aside_speech)),),
     (SPEAKING, "TranscriptPartial"): _LATE_PARTIAL,
     (SPEAKING, "TranscriptFinal"): _LATE_FINAL,
-    (SPEAKING, "TranscriptionFailed"): (R((caller.forget_final,)),),
+    (SPEAKING, "TranscriptionFailed"): (*_HELD, R((caller.forget_final,))),
+    (SPEAKING, "DeadlineReached:final"): (*_HELD, R((caller.forget_final,))),
     (SPEAKING, "DigitPressed"): (_KEY,),
     (SPEAKING, "TextTyped"): _TYPED,
 }

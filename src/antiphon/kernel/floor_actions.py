@@ -30,6 +30,8 @@ from antiphon.kernel.state import Caller, Reply
 from antiphon.kernel.step import Step
 
 MAX_DIGITS = 32
+HOLD = "hold"
+"""The purpose of a filler that covers the wait for a final."""
 
 # -- listening ----------------------------------------------------------------------------------
 
@@ -48,6 +50,7 @@ def listen(step: Step) -> None:
         step.arm("silence", state.silence_left or step.policy.silence_ms)
     if state.awaited:
         step.arm_if_idle("final", step.policy.final_ms)
+        arm_hold(step)
 
 
 def arm_endpoint(step: Step) -> None:
@@ -67,7 +70,7 @@ def caller_starts(step: Step) -> None:
         # A line that crackles every few seconds is as silent as one that does not.
         state.silence_left = max(1, state.deadlines["silence"] - step.now)
     state.spoken = True
-    step.disarm("silence", "endpoint", "digits")
+    step.disarm("silence", "endpoint", "digits", "hold")
 
 
 def caller_stops(step: Step) -> None:
@@ -102,6 +105,37 @@ def finish_utterance(step: Step) -> None:
     state.last_partial, state.partial = state.partial, ""
     state.spoken = state.caller is Caller.SPEAKING
     step.arm("final", step.policy.final_ms)
+    arm_hold(step)
+
+
+def arm_hold(step: Step) -> None:
+    """A caller who is done hears something in time, however long the transcriber takes."""
+    state = step.state
+    if state.caller is Caller.SILENT:
+        step.arm("hold", max(step.policy.filler_ms - (step.now - state.quiet_at), step.policy.refill_ms))
+
+
+def hold(step: Step) -> None:
+    """A filler as a turn of its own; the utterance is still awaited, and its time runs on."""
+    final = step.state.deadlines.get("final", step.now + step.policy.final_ms)
+    say(step, "filler", purpose=HOLD)
+    step.arm("final", final - step.now)
+
+
+def is_waiting_for_final(step: Step) -> bool:
+    return bool(step.state.awaited) and step.state.caller is Caller.SILENT
+
+
+def is_holding(step: Step) -> bool:
+    return step.state.reply is not None and step.state.reply.purpose == HOLD
+
+
+def is_held_with_words(step: Step) -> bool:
+    return is_holding(step) and bool(final_text(step) or step.state.pieces)
+
+
+def is_held_in_vain(step: Step) -> bool:
+    return is_holding(step) and was_speech_unclear(step)
 
 
 def note_final(step: Step) -> None:
@@ -127,7 +161,7 @@ def listen_longer(step: Step) -> None:
 def forget_final(step: Step) -> None:
     step.state.awaited = 0
     step.state.last_partial = ""
-    step.disarm("final")
+    step.disarm("final", "hold")
 
 
 def note_digit(step: Step) -> None:

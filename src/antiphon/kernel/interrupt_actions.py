@@ -104,6 +104,14 @@ def is_broken_off_answer(step: Step) -> bool:
     return is_audible(step) and is_answer(step)
 
 
+def is_failed_and_audible_with_next_tier(step: Step) -> bool:
+    return is_failed_with_next_tier(step) and is_audible(step)
+
+
+def is_failed_and_audible_answer(step: Step) -> bool:
+    return is_failed_answer(step) and is_audible(step)
+
+
 def is_failed_with_next_tier(step: Step) -> bool:
     return step.reply.failed and has_next_tier(step)
 

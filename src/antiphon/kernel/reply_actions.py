@@ -30,17 +30,17 @@ LAST_WORDS = ("apology", "goodbye")
 # -- speaking a phrase --------------------------------------------------------------------------
 
 
-def say(step: Step, phrase: str, *, ends_call: bool = False) -> None:
+def say(step: Step, phrase: str, *, purpose: str = "", ends_call: bool = False) -> None:
     """A prepared phrase as a turn of its own."""
     step.state.turn += 1
-    say_in_turn(step, phrase, ends_call=ends_call)
+    say_in_turn(step, phrase, purpose=purpose, ends_call=ends_call)
 
 
-def say_in_turn(step: Step, phrase: str, *, ends_call: bool = False) -> None:
-    """A prepared phrase as all that the present turn answers."""
+def say_in_turn(step: Step, phrase: str, *, purpose: str = "", ends_call: bool = False) -> None:
+    """A prepared phrase as all that the present turn answers; its purpose is its name, unless another is given."""
     state = step.state
     drop_speculation(step)
-    state.reply = Reply(turn=state.turn, purpose=phrase, attempt=1, ends_call=ends_call)
+    state.reply = Reply(turn=state.turn, purpose=purpose or phrase, attempt=1, ends_call=ends_call)
     step.disarm(*list(state.deadlines))
     step.emit(Say(state.turn, 1, phrase, state.language))
     step.arm("reply", step.policy.phrase_ms)
@@ -152,6 +152,11 @@ def arm_reply(step: Step, ms: int) -> None:
         step.disarm("reply")
     else:
         step.arm("reply", ms)
+
+
+def wait_behind_speech(step: Step) -> None:
+    """The caller hears the rest of what was begun: the next attempt's time begins when the line is dry."""
+    step.disarm("reply", "filler")
 
 
 def has_next_tier(step: Step) -> bool:

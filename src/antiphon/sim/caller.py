@@ -67,7 +67,7 @@ class SimEar:
         sure = 0.9 if language else 0.0
         said = "" if fault == "blank" else text
         final = TranscriptFinal(utterance, said, language, 0.9, "sim", sure, "stt" if language else "")
-        self._loop.call_later(2.0 if fault == "slow" else 0.04, self.tell, final)
+        self._loop.call_later({"slow": 2.0, "late": 0.9}.get(fault, 0.04), self.tell, final)
         if fault == "twice":
             self._loop.call_later(0.9, self.tell, final)
 

@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Healthy providers behind the first model and the first voice."""
 
 
-STT = ("slow", "hang", "fail", "blank", "twice", "no_partials")
+STT = ("slow", "late", "hang", "fail", "blank", "twice", "no_partials")
 UNDERSTANDING = ("slow", "hang", "fail", "twice")
 LLM = (
     *("slow", "hang", "fail", "cut", "empty", "hang_middle", "raise", "stubborn"),
