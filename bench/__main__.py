@@ -18,6 +18,7 @@ import msgspec
 from bench.load import Spec, Step
 from bench.procstat import cost_of
 from bench.server import Server, antiphon, echo, endpoint_ms
+from bench.stages import Mode, run, table
 from bench.table import HEAD, Targets, row, verdicts
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,8 @@ class Report(msgspec.Struct, kw_only=True):
     health: list[dict[str, object]]
     targets: Targets
     verdicts: list[str]
+    stages: list[Mode] = []
+    """Batch, streaming and speculative, with providers that take their time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             steps.append(_measure(server, spec, load_core))
             health.append(server.health())
         print(row("antiphon", steps[-1]), flush=True)
+    stages: list[Mode] = []
+    if options.rounds:
+        stages = run(options.rounds, options.stage_seconds, server_core, lambda s, spec: _measure(s, spec, load_core))
     report = Report(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         antiphon=version("antiphon"),
@@ -93,7 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         health=health,
         targets=Targets(),
         verdicts=verdicts(steps, Targets()),
+        stages=stages,
     )
+    if report.stages:
+        print("\n" + table(report.stages))
     print("\n".join(["", *report.verdicts]))
     print(f"written to {_write(report, options.json)}")
     failed = any(step.failed_calls or not step.turns for step in steps)
@@ -110,6 +119,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="where the results go (default bench/results/<time>.json)"
     )
+    parser.add_argument("--rounds", type=int, help="of batch, streaming and speculative; 0 leaves them out (default 3)")
+    parser.add_argument("--stages", action="store_true", help="only these rounds, no load")
     parser.add_argument("--smoke", action="store_true", help="under 40 s: does it work at all?")
     options = parser.parse_args(arguments)
     calls, seconds, floor = (SMOKE_CALLS, 7.0, 2.0) if options.smoke else (CALLS, 25.0, 6.0)
@@ -117,8 +128,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         options.calls = tuple(int(n) for n in options.calls.split(",")) if options.calls else calls
     except ValueError:
         parser.error("--calls takes numbers with commas between them, such as 1,50,200")
-    if min(options.calls) < 1:
+    if min(options.calls, default=1) < 1:
         parser.error("--calls takes numbers above 0")
+    options.calls = () if options.stages else options.calls
+    options.rounds = (1 if options.smoke else 3) if options.rounds is None else options.rounds
+    options.stage_seconds = 8.0 if options.smoke else 20.0
     options.seconds = seconds if options.seconds is None else options.seconds
     options.echo_seconds = floor if options.echo_seconds is None else options.echo_seconds
     if options.smoke:

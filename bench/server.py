@@ -27,17 +27,19 @@ max_sessions = 5000
 
 [stt]
 provider = "fake"
-stt_ms = 0
+stt_ms = {delays.stt_ms}
+partial_ms = {delays.partial_ms}
 
 [llm]
 provider = "fake"
-llm_ms = 0
-llm_token_ms = 0
-reply = "You need a school certificate and a language test."
+llm_ms = {delays.llm_ms}
+llm_token_ms = {delays.llm_token_ms}
+delivery = "{delays.delivery}"
+reply = "{delays.reply}"
 
 [tts]
 provider = "fake"
-tts_ms = 0
+tts_ms = {delays.tts_ms}
 
 [intent]
 provider = "fake"
@@ -45,12 +47,28 @@ provider = "fake"
 [retrieval]
 provider = "fake"
 
+[policy]
+speculate = {delays.speculate}
+
 [journal]
 path = "{journal}"
 
 [log]
 level = "WARNING"
 """
+
+
+class Delays(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fake providers take (ms), and how the server goes about it. ``speculate`` is TOML."""
+
+    stt_ms: float = 0
+    partial_ms: float = 0
+    llm_ms: float = 0
+    llm_token_ms: float = 0
+    tts_ms: float = 0
+    delivery: str = "tokens"
+    speculate: str = "true"
+    reply: str = "You need a school certificate and a language test."
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -76,11 +94,11 @@ def endpoint_ms() -> float:
 
 
 @contextlib.contextmanager
-def antiphon(folder: Path, core: int) -> Iterator[Server]:
+def antiphon(folder: Path, core: int, delays: Delays | None = None) -> Iterator[Server]:
     """Runs ``antiphon serve`` on ``core`` with everything it writes in ``folder``. Raises ``RuntimeError``."""
     port = _free_port()
     config = folder / "bench.toml"
-    config.write_text(CONFIG.format(port=port, journal=folder / "journal.sqlite"))
+    config.write_text(CONFIG.format(port=port, journal=folder / "journal.sqlite", delays=delays or Delays()))
     program = shutil.which("antiphon", path=str(Path(sys.executable).parent)) or shutil.which("antiphon")
     if program is None:
         raise RuntimeError("the antiphon command is not installed here: run pip install -e .")

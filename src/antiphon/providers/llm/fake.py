@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ _TOKEN = re.compile(r"\S+\s*")
 class FakeResponderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``reply`` is sent word by word, the first after ``llm_ms``, each further one after ``llm_token_ms``.
 
+    With ``delivery = "whole"`` all of it comes when the last word would: a service that does not stream.
     ``{text}``, ``{language}`` and ``{turn}`` in it are filled in. A request that fails (``fail_every``)
     or hangs (``hang_every``) does so after ``fault_after_tokens`` words; the error is ``llm.failed``.
     """
@@ -31,6 +32,7 @@ class FakeResponderSettings(msgspec.Struct, frozen=True, kw_only=True):
     llm_ms: Milliseconds = 0.0
     llm_token_ms: Milliseconds = 0.0
     reply: str = "You need a bachelor's degree and a language certificate. Shall I send you the list?"
+    delivery: Literal["tokens", "whole"] = "tokens"
     fail_every: Count = 0
     hang_every: Count = 0
     fault_after_tokens: Count = 0
@@ -53,7 +55,11 @@ class FakeResponder:
         fault = self.faults.next()
         if settings.llm_ms:
             await asyncio.sleep(settings.llm_ms / 1000)
-        for index, delta in enumerate(self._answer(request)):
+        answer = self._answer(request)
+        if settings.delivery == "whole":
+            await asyncio.sleep(settings.llm_token_ms * max(0, len(answer) - 1) / 1000)
+            answer = (TextDelta("".join(delta.text for delta in answer)),)
+        for index, delta in enumerate(answer):
             if fault and index == settings.fault_after_tokens:
                 break
             if index and settings.llm_token_ms:
