@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 
 from antiphon.kernel.commands import AnyCommand, RunEffect, is_durable
-from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry, clean
+from antiphon.kernel.events import AnyEvent, DeadlineReached, Entry
+from antiphon.kernel.scrub import clean
 from antiphon.kernel.session import Session
 from antiphon.runtime.writer import JournalWriter
 
