@@ -20,7 +20,22 @@ from antiphon.secret import Secret
 from antiphon.stores.memory import MemoryJournal
 
 SHORT = Sample(speech=made_up_voice(syllables=2))
-OF_THEIR_OWN = {("stt", "pocketsphinx"), ("llm", "openai"), ("tts", "espeak")}
+OF_THEIR_OWN = {
+    ("stt", "pocketsphinx"),
+    ("llm", "openai"),
+    ("tts", "espeak"),
+    ("stt", "sarvam"),
+    ("tts", "sarvam"),
+    ("llm", "gemini"),
+    ("tts", "piper"),
+    ("tts", "elevenlabs"),
+    ("stt", "whisper"),
+    ("stt", "faster_whisper"),
+    ("stt", "livekit"),
+    ("llm", "livekit"),
+    ("tts", "livekit"),
+}
+"""They need a key, a voice's file or processes: below, or their own tests, run their kits."""
 PROVIDERS = [(kind, name) for kind, names in BUILT_IN.items() for name in names if (kind, name) not in OF_THEIR_OWN]
 
 

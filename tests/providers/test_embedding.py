@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +19,6 @@ from antiphon.providers.retrieval import embedding
 from antiphon.providers.retrieval.bert import DIMENSIONS, Bert
 from antiphon.providers.retrieval.embedding import Embedder, shared
 from antiphon.providers.retrieval.wordpiece import WordPiece
-from antiphon.providers.workers import kill_pid
 
 FOLDER = embedding._model_folder()
 
@@ -229,7 +230,7 @@ def test_a_worker_that_dies_is_started_again() -> None:
         pid = worker_pid(embedder)
         owed = asyncio.create_task(embedder.embed([f"question {number}" for number in range(40)]))
         await asyncio.sleep(0)
-        kill_pid(pid)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(ProviderError) as caught:
             await owed
         assert caught.value.code == "retrieval.worker_lost"

@@ -13,6 +13,7 @@ from antiphon.providers.llm.leadin import LeadIn
 from antiphon.providers.llm.openai_wire import ToolCallDelta
 from antiphon.providers.llm.sse import MAX_EVENT_BYTES, EventStream, EventTooLarge
 from antiphon.providers.llm.tool_calls import ToolCalls
+from antiphon.secret import Secret
 
 PAYLOADS = st.lists(
     st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1), max_size=5
@@ -118,6 +119,7 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
         ({"error": "m"}, "m"),
         ([{"error": {"message": "m", "code": 400}}], "m"),
         ({"detail": "m"}, "m"),
+        ({"detail": {"type": "validation_error", "code": "c", "message": "m"}}, "m"),
         ([], ""),
         ("m", "m"),
     ],
@@ -132,3 +134,23 @@ def test_sarvams_errors_as_documented() -> None:
     assert error_for(503, Failure("x", "rate_limit_exceeded_error"), "p", "llm", 2.0).retry_after_s == 2.0
     assert isinstance(error_for(422, Failure("x", "unprocessable_entity_error"), "p", "llm"), ProviderRefused)
     assert error_for(0, Failure("x", "429 resource_exhausted"), "p", "llm").code == "llm.rate_limited"
+
+
+def test_geminis_errors_as_documented() -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    wrong = failure({"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": [info]}})
+    assert error_for(400, wrong, "p", "llm").code == "llm.unauthorized"
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "46.5s"}
+    busy = failure({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": [retry, 1]}})
+    error = error_for(429, busy.without(Secret("key")), "p", "llm")
+    assert (error.code, error.retry_after_s) == ("llm.rate_limited", 46.5)
+    assert error_for(429, busy, "p", "llm", 1.0).retry_after_s == 1.0
+
+
+def test_elevenlabs_errors_as_documented() -> None:
+    spent = failure({"detail": {"status": "quota_exceeded", "message": "m"}})
+    assert error_for(401, spent, "p", "tts").code == "tts.quota"
+    wrong = failure({"detail": {"type": "authentication_error", "code": "invalid_api_key", "message": "m"}})
+    assert error_for(401, wrong, "p", "tts").code == "tts.unauthorized"
+    many = failure({"detail": {"type": "rate_limit_error", "code": "concurrent_limit_exceeded", "message": "m"}})
+    assert error_for(429, many, "p", "tts").code == "tts.rate_limited"

@@ -37,7 +37,7 @@ def request(text: str = "What do I need?", **more: object) -> ReplyRequest:
 
 
 def responder(loopback: Loopback, **settings: object) -> OpenAIResponder:
-    return build({"base_url": loopback.base_url, "model": "test", "api_key": Secret(KEY), **settings})
+    return build({"base_url": loopback.base_url, "model": "test", "api_key": Secret(KEY), "retries": 2, **settings})
 
 
 async def reply(llm: OpenAIResponder, asked: ReplyRequest | None = None, act: Any = no_act) -> tuple[str, ReplyEnd]:

@@ -41,14 +41,14 @@ def test_every_built_in_name_has_a_module_of_its_own() -> None:
 def test_another_package_adds_a_provider_without_touching_this_one(install: Install) -> None:
     install("acme_llm", "acme = acme_llm:build", "def build(settings):\n    return ('built', settings)\n")
     assert registry.load("llm", "acme", {"a": 1}) == ("built", {"a": 1})
-    assert registry.names("llm")[:3] == ("extractive", "openai", "fake")
+    assert registry.names("llm")[: len(registry.BUILT_IN["llm"])] == registry.BUILT_IN["llm"]
     assert "acme" in registry.names("llm")
     assert "acme" not in registry.names("tts")
 
 
 def test_an_unknown_name_lists_what_there_is(install: Install) -> None:
     install("acme_llm2", "acme = acme_llm2:build")
-    with pytest.raises(ConfigError, match=r"no 'opnai'.*extractive, openai, fake, acme") as caught:
+    with pytest.raises(ConfigError, match=r"no 'opnai'.*extractive, openai, .*fake, acme") as caught:
         registry.load("llm", "opnai")
     assert caught.value.code == "config.unknown_provider"
     with pytest.raises(ConfigError, match="stt, llm, tts"):

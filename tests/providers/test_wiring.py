@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from antiphon.errors import ConfigError
-from antiphon.providers.wiring import transcriber_settings
+from antiphon.providers.registry import load
+from antiphon.providers.wiring import transcriber_settings, unheard
+from antiphon.runtime.ports import Transcriber
 
 
 def test_the_demo_knowledge_base_is_what_the_recogniser_expects() -> None:
@@ -20,3 +22,22 @@ def test_own_phrases_and_other_recognisers_are_left_alone(tmp_path: Path) -> Non
     assert transcriber_settings("fake", {"text": "hi"}, {}) == {"text": "hi"}
     with pytest.raises(ConfigError):
         transcriber_settings("pocketsphinx", {}, {"knowledge": str(tmp_path / "none.toml")})
+
+
+OFFERED = ("en-IN", "hi-IN", "EN-us", "te")
+
+
+def hearing(*languages: str) -> Transcriber:
+    made = load("stt", "fake")
+    made.hears = languages  # type: ignore[attr-defined]
+    return made
+
+
+def test_what_is_offered_and_heard_by_nobody() -> None:
+    pocketsphinx, anything = load("stt", "pocketsphinx", {"phrases": ["hi"]}), load("stt", "fake")
+    assert unheard([pocketsphinx], OFFERED) == ("hi-IN", "te")
+    assert unheard([pocketsphinx, hearing("hi")], OFFERED) == ("te",), "the chain is asked one after the other"
+    assert unheard([pocketsphinx, anything], OFFERED) == (), "who says nothing may hear everything"
+    assert unheard([hearing()], OFFERED) == OFFERED
+    assert unheard([], OFFERED) == ()
+    assert unheard([pocketsphinx], ()) == ()

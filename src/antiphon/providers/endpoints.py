@@ -10,6 +10,19 @@ from antiphon.errors import ConfigError
 from antiphon.secret import FILE_VARIABLE, Secret, lookup
 
 
+class MissingKey(ConfigError):
+    """A service's key is not set. ``variable`` is to hold it, and ``command`` sets that."""
+
+    default_code = "config.missing_key"
+
+    def __init__(self, where: str, variable: str) -> None:
+        self.variable = variable
+        self.command = f"export {variable}=..."
+        super().__init__(
+            f"{where}: no API key: set {variable} in the environment or in the file that {FILE_VARIABLE} names"
+        )
+
+
 def check_url(url: str, key: str, where: str, example: str) -> None:
     """Raises ``ConfigError`` unless ``url`` has the scheme of ``example`` (or its twin with TLS) and a host."""
     parts = urlsplit(url)
@@ -19,13 +32,10 @@ def check_url(url: str, key: str, where: str, example: str) -> None:
 
 
 def api_key(given: Secret, variable: str, where: str, *, needed: bool = True) -> Secret:
-    """``given``, else the secret called ``variable`` ("": none). Raises ``ConfigError`` if needed and unset."""
+    """``given``, else the secret called ``variable`` ("": none). Raises ``MissingKey`` if needed and unset."""
     key = given or (lookup(variable) if variable else None) or Secret("")
     if not key and needed:
-        raise ConfigError(
-            f"{where}: no API key: set {variable} in the environment or in the file that {FILE_VARIABLE} names",
-            code="config.missing_key",
-        )
+        raise MissingKey(where, variable)
     return key
 
 

@@ -1,7 +1,7 @@
 """What a service on the network answers when it does not do its work, as coded errors. No I/O.
 
-Sources: RFC 9110 (status codes, ``Retry-After``) and the vendors' pages on errors; OpenAI, Gemini and
-Sarvam put the reason into the body in shapes of their own (``failure``).
+Sources: RFC 9110 (status codes, ``Retry-After``) and the vendors' pages on errors; OpenAI, Gemini, Sarvam and
+ElevenLabs put the reason into the body in shapes of their own (``failure``).
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     message: str = ""
     code: str = ""
+    wait: float | None = None
+    """Seconds to wait, where the body itself says it (Gemini)."""
 
     def without(self, key: Secret) -> Failure:
         """Without our key, should the endpoint repeat it."""
         shown = key.reveal()
-        return Failure(self.message.replace(shown, "***"), self.code) if shown else self
+        return msgspec.structs.replace(self, message=self.message.replace(shown, "***")) if shown else self
 
 
 def failure(body: bytes | object) -> Failure:
@@ -63,12 +65,25 @@ def failure(body: bytes | object) -> Failure:
         value = value[0] if value else {}
     if isinstance(value, dict):
         value = value.get("error", value)
+    if isinstance(value, dict) and isinstance(value.get("detail"), dict):
+        value = value["detail"]
     if isinstance(value, dict):
+        reason, wait = _details(value.get("details"))
         code = value.get("code") or value.get("type") or value.get("status") or ""
         kind = value.get("type") or value.get("status") or ""
         message = value.get("message") or value.get("detail") or ""
-        return Failure(str(message)[:SHOWN_CHARS], f"{code} {kind}".strip().lower())
+        return Failure(str(message)[:SHOWN_CHARS], f"{code} {kind} {reason}".strip().lower(), wait)
     return Failure(str(value)[:SHOWN_CHARS])
+
+
+def _details(details: object) -> tuple[str, float | None]:
+    """The reason and the wait among google.rpc's ``ErrorInfo`` and ``RetryInfo`` (Gemini: the header is not sent)."""
+    reason, wait = "", None
+    for each in details if isinstance(details, list) else ():
+        if isinstance(each, dict):
+            reason = str(each.get("reason") or reason)
+            wait = retry_after({"Retry-After": str(each.get("retryDelay", "")).removesuffix("s")}, 0.0) or wait
+    return reason[:SHOWN_CHARS], wait
 
 
 def failed(text: str, code: str, provider: str, stage: str) -> ProviderError:
@@ -81,6 +96,15 @@ def refused(text: str, code: str, provider: str, stage: str) -> ProviderRefused:
     return ProviderRefused(text, provider=provider, stage=stage, code=f"{stage}.{code}")
 
 
+_WRONG_KEY = ("invalid_api_key", "api_key_invalid", "authentication")
+
+
+def closed(provider: str, stage: str) -> ProviderError:
+    """The provider was closed under a request, or before it."""
+    text = f"{provider} was closed"
+    return ProviderError(text, provider=provider, stage=stage, code=f"{stage}.closed", retryable=False)
+
+
 def error_for(status: int, said: Failure, provider: str, stage: str, wait: float | None = None) -> ProviderError:
     """The coded error for an HTTP status, or for an error event (status 0).
 
@@ -88,7 +112,9 @@ def error_for(status: int, said: Failure, provider: str, stage: str, wait: float
     bad_request, rate_limited, server.
     """
     code = said.code
-    if status in {401, 403} or "invalid_api_key" in code or "authentication" in code:
+    # ElevenLabs answers 401 for a spent quota too, and Gemini 400 for a wrong key.
+    spent = "quota_exceeded" in code
+    if not spent and (status in {401, 403} or any(each in code for each in _WRONG_KEY)):
         # The endpoint's own words are left out: some repeat the key that they refuse.
         return refused(f"the endpoint refuses the API key (HTTP {status})", "unauthorized", provider, stage)
     detail = f": {said.message}" if said.message else ""
@@ -102,7 +128,7 @@ def error_for(status: int, said: Failure, provider: str, stage: str, wait: float
             provider=provider,
             stage=stage,
             code=f"{stage}.rate_limited",
-            retry_after_s=wait,
+            retry_after_s=wait if wait is not None else said.wait,
         )
     return ProviderError(
         f"the endpoint failed (HTTP {status}){detail}" if status else f"the endpoint failed{detail}",

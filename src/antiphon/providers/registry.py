@@ -23,9 +23,9 @@ from antiphon.runtime.ports import Classifier, Responder, Retriever, Synthesizer
 Kind = Literal["stt", "llm", "tts", "intent", "retrieval"]
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
-    "stt": ("pocketsphinx", "fake"),
-    "llm": ("extractive", "openai", "fake"),
-    "tts": ("espeak", "fake"),
+    "stt": ("pocketsphinx", "sarvam", "whisper", "faster_whisper", "livekit", "fake"),
+    "llm": ("extractive", "openai", "gemini", "livekit", "fake"),
+    "tts": ("espeak", "piper", "elevenlabs", "sarvam", "livekit", "fake"),
     "intent": ("minilm", "none", "fake"),
     "retrieval": ("minilm", "lexical", "none", "fake"),
 }

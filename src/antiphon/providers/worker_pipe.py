@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 
 MAX_MESSAGE = 1 << 20
@@ -80,7 +81,7 @@ class WorkerPipe:
             raise EOFError
         messages = list(self._unframer.feed(data))
         if b"" in messages:
-            self.socket.sendall(PING)
+            self.send(b"")  # framed it is a ping, and a pong
             messages = [message for message in messages if message]
         return messages
 
@@ -92,9 +93,26 @@ class WorkerPipe:
         self.socket.close()
 
 
+class SharedPipe(WorkerPipe):
+    """Two threads write into it: one reads and so answers pings, one tells what came of work that takes seconds."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._writing = threading.Lock()
+
+    def send(self, *payloads: bytes) -> None:
+        with self._writing:
+            super().send(*payloads)
+
+
+def argument() -> socket.socket:
+    """The socket of a process started by ``workers.spawn``, which passes its file descriptor as the last argument."""
+    return socket.socket(fileno=int(sys.argv[-1]))
+
+
 def from_arguments() -> WorkerPipe:
-    """The pipe of a process started by ``workers.spawn``, which passes its file descriptor as the last argument."""
-    return WorkerPipe(socket.socket(fileno=int(sys.argv[-1])))
+    """The pipe over ``argument``."""
+    return WorkerPipe(argument())
 
 
 def settle(parent: int) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -194,12 +192,6 @@ def spawn(module: str) -> tuple[socket.socket, Child]:
     finally:
         theirs.close()
     return ours, Child(process)
-
-
-def kill_pid(pid: int) -> None:
-    """Kills a process that may be gone already."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
 
 
 class RestartDelay:

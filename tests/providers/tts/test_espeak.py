@@ -14,7 +14,8 @@ import pytest
 
 from antiphon.errors import ConfigError, MissingExtra, ProviderError, ProviderRefused
 from antiphon.providers import workers
-from antiphon.providers.tts.espeak import MAX_CHARS, EspeakSynthesizer, build
+from antiphon.providers.tts.espeak import EspeakSynthesizer, build
+from antiphon.providers.tts.speech_pool import MAX_CHARS
 from antiphon.runtime.ports import Sound, Synthesizer, WordMark
 
 RATE = 8000

@@ -41,7 +41,7 @@ PRESETS = {
     ),
     "gemini": Preset(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
-        model="gemini-3.5-flash",
+        model="gemini-3.5-flash-lite",
         key="GEMINI_API_KEY",
         key_needed=True,
         body={"reasoning_effort": "minimal"},

@@ -45,7 +45,9 @@ CARRY_ON = (
 
 def messages(request: ReplyRequest, prompt: str, max_history: int) -> list[dict[str, Any]]:
     """The chat messages of a request: one of the system, then caller and assistant by turns."""
-    made: list[dict[str, Any]] = [{"role": "system", "content": _system(request, prompt or VOICE_PROMPT)}]
+    made: list[dict[str, Any]] = [
+        {"role": "system", "content": _system(request, request.prompt or prompt or VOICE_PROMPT)}
+    ]
     recent = request.history[-max_history:] if max_history else ()
     made.extend({"role": each.role, "content": each.content} for each in recent if each.content)
     made.append({"role": "user", "content": request.text})
@@ -55,12 +57,22 @@ def messages(request: ReplyRequest, prompt: str, max_history: int) -> list[dict[
     return made
 
 
+def language_name(tag: str) -> str:
+    """The English name of a BCP 47 tag's language; the tag itself where it is not known."""
+    return LANGUAGE_NAMES.get(tag.partition("-")[0].lower(), tag)
+
+
+def language_instruction(tag: str) -> str:
+    """What tells a model to answer in the language of a BCP 47 tag."""
+    name = language_name(tag)
+    script = "" if name == "English" else f", in the script {name} is usually written in"
+    return f"Answer in {name} ({tag}){script}, whatever language the facts are in."
+
+
 def _system(request: ReplyRequest, prompt: str) -> str:
     parts = [prompt]
     if request.language:
-        name = LANGUAGE_NAMES.get(request.language.partition("-")[0].lower(), request.language)
-        script = "" if name == "English" else f", in the script {name} is usually written in"
-        parts.append(f"Answer in {name} ({request.language}){script}, whatever language the facts are in.")
+        parts.append(language_instruction(request.language))
     if request.passages:
         # JSON keeps a passage inside its quotes, whatever is written in it.
         facts = [{"source": each.source, "title": each.title, "text": each.text} for each in request.passages]

@@ -8,6 +8,7 @@ arguments in pieces. Endpoints differ, and these differences are known: Gemini's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -79,6 +80,13 @@ class ToolCalls:
             if len(call.arguments) > MAX_ARGUMENT_CHARS:
                 raise OverflowError("tool arguments")
 
+    def add(self, id: str, name: str, arguments: str) -> None:
+        """A call that comes whole. ``arguments``: a JSON object's text."""
+        call = self._new()
+        call.id, call.name, call.arguments = id, name, arguments
+        if len(arguments) > MAX_ARGUMENT_CHARS:
+            raise OverflowError("tool arguments")
+
     def done(self) -> list[ToolCall]:
         """The calls; one without an id gets one, since its result must name it."""
         for number, call in enumerate(self._calls):
@@ -102,7 +110,7 @@ class ToolCalls:
         return self._calls[-1]
 
 
-def as_message(text: str, calls: list[ToolCall]) -> dict[str, Any]:
+def as_message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
     """The assistant's message that asked for ``calls``, to be sent back with their results."""
     listed: list[dict[str, Any]] = []
     for call in calls:

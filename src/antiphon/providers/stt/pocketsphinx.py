@@ -29,6 +29,7 @@ from antiphon.providers.stt.pocketsphinx_messages import Setup
 from antiphon.providers.stt.pocketsphinx_pool import Pool
 from antiphon.providers.stt.pocketsphinx_stream import PocketsphinxStream
 from antiphon.runtime.ports import Heard, Transcriber
+from antiphon.runtime.recording import hear
 
 READY_S = 20.0
 """The first start with new phrases makes a language model, half a second on a quiet machine; later ones load it."""
@@ -97,6 +98,7 @@ class PocketsphinxTranscriber:
     """
 
     name = "pocketsphinx"
+    hears = ("en",)
 
     def __init__(
         self,
@@ -171,20 +173,4 @@ async def transcribe(pcm: bytes, sample_rate: int, *, transcriber: Transcriber, 
 
     Raises ``ProviderError`` with the transcriber's code when it cannot be finished.
     """
-    done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-
-    def on_heard(heard: Heard) -> None:
-        if (heard.final or heard.error) and not done.done():
-            done.set_result(heard)
-
-    stream = transcriber.open(sample_rate=sample_rate, language=language, on_heard=on_heard)
-    try:
-        stream.feed(pcm)
-        stream.finish(1)
-        heard = await done
-    finally:
-        stream.close()
-    if heard.error:
-        message = "the recording could not be transcribed"
-        raise ProviderError(message, provider=transcriber.name, stage="stt", code=heard.error)
-    return heard.text
+    return (await hear(transcriber, pcm, sample_rate, language)).text
