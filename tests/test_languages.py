@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from antiphon.errors import ConfigError
-from antiphon.kernel.interruption import Words, tokens, weigh
+from antiphon.kernel.interruption import Words, contains, tokens, weigh
 from antiphon.kernel.policy import Policy
 from antiphon.languages import (
     BUILT_IN,
@@ -17,9 +18,12 @@ from antiphon.languages import (
     Language,
     backchannels,
     find_language,
+    language_requests,
     load_language,
     load_languages,
+    menu_prompt,
     phrase,
+    read_toml,
     unfinished,
 )
 
@@ -55,6 +59,52 @@ def test_phrases_are_written_in_the_language_s_script(language: Language) -> Non
         for text in variants:
             inside = any(first <= ord(character) < first + 0x80 for character in text)
             assert inside or language.script == "Latin"
+
+
+OFTEN_SAID = ("filler", "apology", "please_repeat", "goodbye", "still_there", "language_switched")
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=lambda language: language.tag)
+def test_what_is_said_often_has_variants(language: Language) -> None:
+    for kind in OFTEN_SAID:
+        assert len(set(language.phrases[kind])) >= 2, kind
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=lambda language: language.tag)
+def test_sentences_end_as_the_language_ends_them(language: Language) -> None:
+    stop = "।" if language.script == "Devanagari" else "."
+    for kind, variants in language.phrases.items():
+        for text in variants:
+            assert text.endswith((stop, "?", ":", "{question}")), (kind, text)
+            assert ({"।", "."} - {stop}).isdisjoint(text), (kind, text)
+
+
+def test_the_menu_offers_each_language_in_its_own_words_a68() -> None:
+    assert menu_prompt(LANGUAGES["en-IN"], "1") == "For English, press 1."
+    assert menu_prompt(LANGUAGES["te-IN"], "2") == "తెలుగు కోసం 2 నొక్కండి."
+    assert menu_prompt(LANGUAGES["hi-IN"], "3") == "हिन्दी के लिए 3 दबाइए।"
+    assert menu_prompt(LANGUAGES["gu-IN"], "4") == "ગુજરાતી માટે 4 દબાવો."
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [
+        ("Please speak in Telugu.", "te-IN"),
+        ("telugu lo matladandi", "te-IN"),
+        ("తెలుగులో మాట్లాడండి.", "te-IN"),
+        ("क्या आप तेलुगु में बात कीजिए", "te-IN"),
+        ("Hindi mein baat karo", "hi-IN"),
+        ("हिंदी में बोलिए।", "hi-IN"),
+        ("can you switch to English please", "en-IN"),
+        ("gujarati ma vaat karo", "gu-IN"),
+        ("ગુજરાતીમાં વાત કરો", "gu-IN"),
+        ("is the exam held in telugu", ""),
+        ("do you teach hindi literature", ""),
+    ],
+)
+def test_asking_for_a_language(said: str, tag: str) -> None:
+    asked = [tag for tag, phrases in language_requests(LANGUAGES).items() if contains(tokens(said), phrases)]
+    assert asked == ([tag] if tag else [])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +194,19 @@ def test_own_phrases_replace_single_kinds() -> None:
         (GOOD + '[phrases]\ngoodbye = ["Bye {"]\n', "language.bad_value", "holds no"),
         (GOOD + '[words]\nunfinished = ["and then"]\n', "language.bad_value", "single words"),
         (GOOD + '[words]\nbackchannels = ["no"]\ninterrupting = ["no"]\n', "language.bad_value", "only one"),
+        (GOOD + '[phrases]\nchoose_language = ["Press 1"]\n', "language.bad_value", "{digit} once"),
+        (GOOD + "[identify]\nword = ''\n", "language.bad_value", "word"),
+        (
+            GOOD + "[numbers]\ncardinals = 'zero, one'\n",
+            "language.bad_value",
+            "holds 100 words parted by commas, not 2",
+        ),
+        (GOOD + "[numbers]\nmonths = '" + "m, " * 11 + "'\n", "language.bad_value", "months holds 12"),
+        (GOOD + "[numbers]\ncardinals = '" + ", ".join("x" * 100) + "'\n", "language.bad_value", "need hundreds"),
+        (GOOD + "[numbers]\npercent = 'percent'\n", "language.bad_value", "holds {} once"),
+        (GOOD + "[numbers]\nrange = '{} to'\n", "language.bad_value", "holds {} twice"),
+        (GOOD + "[numbers]\nrupee = { one = 'r', many = 'rs' }\n", "language.bad_value", "holds {} once"),
+        (GOOD + "[numbers.time]\nclock = '{}'\nminutes = '{}'\n", "language.bad_value", "holds {} twice"),
         (GOOD + '[intents]\ngreeet = ["hi"]\n', "language.bad_value", "did you mean 'greet'"),
     ],
 )
@@ -175,3 +238,30 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_languages(tmp_path / "none")
     assert caught.value.code == "language.not_found"
+
+
+def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def loads(text: str) -> dict[str, str]:
+        parsed.append(text)
+        return {"text": text}
+
+    monkeypatch.setattr("antiphon.languages.tomllib.loads", loads)
+    file = tmp_path / "one.toml"
+    file.write_text("a")
+    assert [read_toml(file, "language")["text"] for _ in range(3)] == ["a"] * 3
+    (tmp_path / "new.toml").write_text("b")
+    (tmp_path / "new.toml").replace(file)  # as an editor saves: another file of the same name and size
+    assert read_toml(file, "language") == {"text": "b"}
+    os.utime(file, ns=(0, 0))
+    assert read_toml(file, "language") == {"text": "b"}
+    assert parsed == ["a", "b", "b"]
+
+
+def test_a_file_that_cannot_be_parsed_is_told_every_time(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text("a = ")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="not TOML"):
+            read_toml(file, "language")

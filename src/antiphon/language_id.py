@@ -132,7 +132,7 @@ class LanguageIdentifier:
 
 
 _FOLDS: Final = (
-    *(("ee", "i"), ("ie", "i"), ("y", "i"), ("ii", "i"), ("oo", "u"), ("ou", "u")),
+    *(("y", "i"), ("ee", "i"), ("ie", "i"), ("ii", "i"), ("oo", "u"), ("ou", "u")),
     *(("chh", "c"), ("ch", "c"), ("ph", "f"), ("w", "v"), ("z", "j")),
     *((f"{letter}h", letter) for letter in "kgtdbsj"),
 )

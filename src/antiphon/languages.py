@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ SPOKEN_BY_TURNS = (
     "use_keypad",
     "apology",
     "resumed",
+    "language_switched",
     "transfer",
     "goodbye",
 )
@@ -53,7 +55,10 @@ SPOKEN_IN_REPLIES = (
 )
 """Phrases of the extractive responder."""
 
-KINDS = frozenset(SPOKEN_BY_TURNS + SPOKEN_IN_REPLIES)
+SPOKEN_BEFORE = ("choose_language",)
+"""Phrases of the menu before the conversation: "For English, press {digit}." in each language."""
+
+KINDS = frozenset(SPOKEN_BY_TURNS + SPOKEN_IN_REPLIES + SPOKEN_BEFORE)
 
 INTENTS = (
     "goodbye",
@@ -70,7 +75,7 @@ INTENTS = (
 )
 """What a caller may say besides a question. Where an utterance has two, the earlier one here counts."""
 
-PLACEHOLDERS = {"did_you_mean": "{question}"}
+PLACEHOLDERS = {"did_you_mean": "{question}", "choose_language": "{digit}"}
 """The one placeholder a phrase may have; it must be there."""
 
 SCRIPTS = {"Latin": "a", "Devanagari": "\u0905", "Telugu": "\u0c05", "Gujarati": "\u0a85"}
@@ -78,17 +83,24 @@ SCRIPTS = {"Latin": "a", "Devanagari": "\u0905", "Telugu": "\u0c05", "Gujarati":
 
 MAX_FILE_BYTES = 256 * 1024
 
+_LENGTHS = {"cardinals": (100,), "hundreds": (9,), "hundreds_more": (9,), "ordinals": (31, 99), "months": (12,)}
+
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 _BRACES = re.compile(r"\{[^}]*\}?|\}")
 
 Text = Annotated[str, Meta(min_length=1, max_length=400, pattern=r"\S")]
 Word = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"\S")]
 Words = Annotated[tuple[Word, ...], Meta(max_length=1000)]
+Commas = Annotated[str, Meta(max_length=32_768)]
+"""A list, parted by commas: ``listed`` parts it."""
 WordText = Annotated[str, Meta(max_length=32_768)]
 
 
 class WordLists(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Words and short phrases, lower case. ``unfinished`` holds single words."""
+    """Words and short phrases, lower case. ``unfinished`` holds single words.
+
+    ``called``: what the language is called in any language; ``asked_for``: by which phrases it is asked for.
+    """
 
     backchannels: Words = ()
     unfinished: Words = ()
@@ -98,6 +110,8 @@ class WordLists(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fillers: Words = ()
     follow_up: Words = ()
     pointing: Words = ()
+    called: Commas = ""
+    asked_for: Commas = ""
 
 
 class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +122,63 @@ class Identify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     words: WordText = ""
     borrowed: WordText = ""
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A unit that is counted: ``many`` holds {} for how many. The ``_more`` forms are for when something follows."""
+
+    one: Text
+    many: Text
+    one_more: str = ""
+    many_more: str = ""
+
+
+class Clock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a time of day is read; the notes in ``en-IN.toml`` explain every part."""
+
+    clock: Text
+    minutes: Text
+    clock_of_day: str = ""
+    one_o_clock: str = ""
+    half: str = ""
+    quarter: str = ""
+    three_quarters: str = ""
+    one_and_half: str = ""
+    two_and_half: str = ""
+    marks: Commas = ""
+    of_day: str = "{time}"
+    morning: str = ""
+    afternoon: str = ""
+    evening: str = ""
+    night: str = ""
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How numbers are read (see ``antiphon.number_words``); what is empty is left to the voice."""
+
+    cardinals: Commas = ""
+    hundreds: Commas = ""
+    hundreds_more: Commas = ""
+    thousand: Scale | None = None
+    lakh: Scale | None = None
+    crore: Scale | None = None
+    sizes: Commas = ""
+    rupee: Scale | None = None
+    paisa: Scale | None = None
+    rupees_and_paise: str = "{} {}"
+    ordinals: Commas = ""
+    ordinal_end: str = ""
+    ordinal_mark: str = ""
+    months: Commas = ""
+    date: str = ""
+    nineteen_hundred: str = ""
+    twenty_hundred: str = ""
+    point: str = ""
+    minus: str = ""
+    plus: str = ""
+    percent: str = ""
+    range: str = ""
+    time: Clock | None = None
 
 
 class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,6 +193,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     words: WordLists = WordLists()
     intents: dict[str, Words] = {}
     identify: Identify = Identify()
+    numbers: Numbers = Numbers()
 
     def with_phrases(self, phrases: Mapping[str, tuple[str, ...]]) -> Language:
         """The same language with some phrases replaced, such as a greeting that names the house.
@@ -188,6 +260,21 @@ def find_language(tag: str, languages: Mapping[str, Language]) -> Language:
     return languages.get(DEFAULT_LANGUAGE) or load_language(DEFAULT_LANGUAGE)
 
 
+def language_requests(languages: Mapping[str, Language]) -> dict[str, tuple[str, ...]]:
+    """For ``Policy.language_requests``: by which phrases a caller asks for a language."""
+    return {tag: listed(language.words.asked_for) for tag, language in languages.items()}
+
+
+def menu_prompt(language: Language, digit: str) -> str:
+    """The line of the phone menu that offers ``language``, said in it."""
+    return phrase(language, "choose_language").replace("{digit}", digit)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a comma list of a language file."""
+    return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
+
+
 def backchannels(languages: Mapping[str, Language]) -> dict[str, tuple[str, ...]]:
     """For ``Policy.backchannels``."""
     return {tag: language.words.backchannels for tag, language in languages.items()}
@@ -224,6 +311,7 @@ def _read(path: Path) -> Language:
     for name in language.intents:
         if name not in INTENTS:
             raise _bad(path, f"[intents] there is no {name!r}{_hint(name, INTENTS)}")
+    _check_numbers(language.numbers, path)
     spaced = [word for word in language.words.unfinished if len(word.split()) > 1]
     if spaced:
         raise _bad(path, f"[words] unfinished holds single words only, not {spaced[0]!r}")
@@ -231,6 +319,26 @@ def _read(path: Path) -> Language:
     if both:
         raise _bad(path, f"[words] {both[0]!r} is in backchannels and in interrupting: it can be only one of them")
     return language
+
+
+def _check_numbers(numbers: Numbers, where: Path) -> None:
+    for name, lengths in _LENGTHS.items():
+        words = listed(getattr(numbers, name))
+        if words and (len(words) not in lengths or not all(words)):
+            wanted = " or ".join(map(str, lengths))
+            raise _bad(where, f"[numbers] {name} holds {wanted} words parted by commas, not {len(words)}")
+    scales = [numbers.thousand, numbers.lakh, numbers.crore]
+    if numbers.cardinals and not (numbers.hundreds and all(scales)):
+        raise _bad(where, "[numbers] cardinals need hundreds, thousand, lakh and crore beside them")
+    texts = [(scale.many, 1) for scale in (*scales, numbers.rupee, numbers.paisa) if scale]
+    texts += [(scale.many_more, 1) for scale in (*scales, numbers.rupee) if scale]
+    texts += [(numbers.percent, 1), (numbers.range, 2), (numbers.rupees_and_paise, 2)]
+    if clock := numbers.time:
+        texts += [(clock.clock, 1), (clock.clock_of_day, 1), (clock.minutes, 2)]
+        texts += [(clock.half, 1), (clock.quarter, 1), (clock.three_quarters, 1)]
+    for text, count in texts:
+        if text and _BRACES.findall(text) != ["{}"] * count:
+            raise _bad(where, f"[numbers] {text!r} holds {{}} {'once' if count == 1 else 'twice'}")
 
 
 def _check_phrases(phrases: Mapping[str, tuple[str, ...]], where: str) -> None:
@@ -246,17 +354,27 @@ def _check_phrases(phrases: Mapping[str, tuple[str, ...]], where: str) -> None:
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
-    """Reads a data file. Raises ``ConfigError`` with code ``<kind>.not_readable`` or ``<kind>.not_toml``."""
+    """Reads a data file. Raises ``ConfigError`` with code ``<kind>.not_readable`` or ``<kind>.not_toml``.
+
+    A file that has not changed is not read again: what is returned is shared, look at it only.
+    """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES * (8 if kind == "knowledge" else 1):
+        file = path.stat()
+        if file.st_size > MAX_FILE_BYTES * (8 if kind == "knowledge" else 1):
             raise ConfigError(f"{path}: the file is too large", code=f"{kind}.not_readable")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path, (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", code=f"{kind}.not_readable") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8: save it as UTF-8", code=f"{kind}.not_readable") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}", code=f"{kind}.not_toml") from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
+    """At start five parts read the same files, and parsing one takes milliseconds. ``state`` changes with the file."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _bad(where: Path | str, reason: str) -> ConfigError:

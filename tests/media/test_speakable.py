@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.media.segmenter import speakable
+from antiphon.media.speakable import Spoken
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,18 @@ def test_any_text_gives_one_line(text: str) -> None:
 def test_hostile_markup_takes_linear_time() -> None:
     for evil in ("[(" * 20_000, "*_" * 20_000, "<a" * 20_000, "|- " * 20_000, "`~" * 20_000, "> " * 20_000):
         assert len(speakable(evil + "x")) <= len(evil) + 1
+
+
+def test_replace_leaves_text_without_a_match_alone() -> None:
+    spoken = Spoken("nothing here")
+    spoken.replace(re.compile("x"), lambda match: ["y"])
+    assert (spoken.text, spoken.origin) == ("nothing here", list(range(12)))
+
+
+def test_replace_keeps_groups_and_knows_where_each_character_came_from() -> None:
+    spoken = Spoken("ab [cd](ef) gh")
+    spoken.replace(re.compile(r"\[(\w+)\]\((\w+)\)"), lambda match: ["<", 1, "!"])
+    assert spoken.text == "ab <cd! gh"
+    assert spoken.origin == [0, 1, 2, 3, 4, 5, 5, 11, 12, 13]
+    spoken.replace(re.compile(r"[a-z]+"), lambda match: ["x"] if match[0] == "ab" else None)
+    assert spoken.text == "x <cd! gh"

@@ -283,6 +283,10 @@ class Playout:
         """How much of the turn that is open, or finished last, was heard, in ms of audio."""
         return self._heard(now) / self._per_ms
 
+    def ahead_ms(self, now: float) -> float:
+        """How much audio of that turn there is that was not heard."""
+        return (self._reel.end - self._heard(now)) / self._per_ms
+
     def _settle(self, now: float, edges: list[Edge]) -> None:
         """Notices by estimate what was played, that the line is dry, that the turn is over."""
         reel, line = self._reel, self._line

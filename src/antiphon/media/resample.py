@@ -65,3 +65,14 @@ class Resampler:
         if last and half:
             raise BadAudio("the stream ended with half a sample")
         return out
+
+
+def resampled(pcm: bytes, source_rate: int, target_rate: int) -> bytes:
+    """A whole recording at another rate, any two rates above 0 Hz. Raises ``BadAudio`` for half a sample."""
+    if len(pcm) & 1:
+        raise BadAudio("the recording ends with half a sample")
+    if source_rate == target_rate or not pcm:
+        return bytes(pcm)
+    wave = soxr.resample(np.frombuffer(pcm, _I16).astype(np.float32), source_rate, target_rate)
+    out: bytes = np.rint(wave, out=wave).clip(-32768, 32767, out=wave).astype(_I16).tobytes()
+    return out

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
+
+Part = str | int
+"""A piece of a replacement: new text, or the number of a group of the match that is kept."""
 
 _EMOJI: Final = "\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\ufe0f\u20e3"
 # A zero-width joiner goes only inside an emoji: in Indic scripts it shapes letters.
@@ -35,3 +39,45 @@ def speakable(text: str) -> str:
     for pattern, instead in _STEPS:
         text = pattern.sub(instead, text)
     return text.strip() if any(char.isalnum() for char in text) else ""
+
+
+class Spoken:
+    """``text`` to be spoken; ``origin[i]`` is the index in what was written that ``text[i]`` stands for."""
+
+    __slots__ = ("origin", "text")
+
+    def __init__(self, written: str) -> None:
+        self.text = written
+        self.origin = list(range(len(written)))
+
+    def replace(self, pattern: re.Pattern[str], parts: Callable[[re.Match[str]], list[Part] | None]) -> None:
+        """Replaces every match by its parts; new text takes the origin of what was kept before it in the match.
+
+        A match whose parts are ``None`` stays.
+        """
+        texts: list[str] = []
+        origin: list[int] = []
+        at = 0
+        for match in pattern.finditer(self.text):
+            start, end = match.span()
+            pieces = None if start == end else parts(match)
+            if pieces is None:
+                continue
+            texts.append(self.text[at:start])
+            origin += self.origin[at:start]
+            last = self.origin[start]
+            for part in pieces:
+                if isinstance(part, int):
+                    low, high = match.span(part)
+                    texts.append(self.text[low:high])
+                    origin += self.origin[low:high]
+                    last = origin[-1] if high > low else last
+                else:
+                    texts.append(part)
+                    origin += [last] * len(part)
+            at = end
+        if at:
+            texts.append(self.text[at:])
+            origin += self.origin[at:]
+            self.text = "".join(texts)
+            self.origin = origin
