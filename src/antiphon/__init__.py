@@ -32,20 +32,33 @@ if TYPE_CHECKING:
         StoreError,
         UnknownSession,
     )
+    from antiphon.facade.agent_orchestrator import AgentOrchestrator
+    from antiphon.facade.context_manager import ContextManager
+    from antiphon.facade.language_coordinator import LanguageCoordinator
+    from antiphon.facade.metrics import MetricsCollector, TurnMetrics
+    from antiphon.facade.task_router import TaskRouter
     from antiphon.kernel.events import Entry
     from antiphon.kernel.policy import Policy
     from antiphon.kernel.session import Session, replay
     from antiphon.kernel.state import Floor
+    from antiphon.providers.sarvam_ai import SarvamAI
+    from antiphon.runtime.breaker import CircuitBreaker, CircuitBreakerOpen
 
 __all__ = [
     "AdmissionRefused",
+    "AgentOrchestrator",
     "AntiphonError",
     "BadFrame",
     "ChartError",
+    "CircuitBreaker",
+    "CircuitBreakerOpen",
     "ConfigError",
+    "ContextManager",
     "Entry",
     "Floor",
     "FrameTooLarge",
+    "LanguageCoordinator",
+    "MetricsCollector",
     "MissingExtra",
     "NotAllowed",
     "PeerError",
@@ -54,21 +67,33 @@ __all__ = [
     "ProviderRefused",
     "ProviderTimeout",
     "ReplayDiverged",
+    "SarvamAI",
     "Session",
     "Settings",
     "StaleWriter",
     "StoreError",
+    "TaskRouter",
+    "TurnMetrics",
     "UnknownSession",
     "__version__",
     "replay",
 ]
 
 _HOMES = {
+    "AgentOrchestrator": "antiphon.facade.agent_orchestrator",
+    "CircuitBreaker": "antiphon.runtime.breaker",
+    "CircuitBreakerOpen": "antiphon.runtime.breaker",
+    "ContextManager": "antiphon.facade.context_manager",
     "Entry": "antiphon.kernel.events",
     "Floor": "antiphon.kernel.state",
+    "LanguageCoordinator": "antiphon.facade.language_coordinator",
+    "MetricsCollector": "antiphon.facade.metrics",
     "Policy": "antiphon.kernel.policy",
+    "SarvamAI": "antiphon.providers.sarvam_ai",
     "Session": "antiphon.kernel.session",
     "Settings": "antiphon.config",
+    "TaskRouter": "antiphon.facade.task_router",
+    "TurnMetrics": "antiphon.facade.metrics",
     "replay": "antiphon.kernel.session",
 }
 """Where the names live; all others are errors."""

@@ -1,0 +1,5 @@
+"""See ``antiphon.facade.task_router``."""
+
+from antiphon.facade.task_router import TaskRouter
+
+__all__ = ["TaskRouter"]
