@@ -9,13 +9,27 @@ from antiphon.kernel import events as ev
 from antiphon.kernel.policy import Policy
 from antiphon.languages import SPOKEN_BY_TURNS
 from antiphon.media.playout import Playout
+from antiphon.runtime.chain import Chain
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
 from antiphon.runtime.ports import Act as PortAct
-from antiphon.runtime.ports import CallStart, Heard, Journal, Line, ReplyEnd, ReplyPart, ReplyRequest, Sound, TextDelta
-from antiphon.runtime.services import Media, Providers, Services
+from antiphon.runtime.ports import (
+    CallStart,
+    Heard,
+    Journal,
+    Line,
+    ReplyEnd,
+    ReplyPart,
+    ReplyRequest,
+    Sound,
+    Synthesizer,
+    TextDelta,
+)
+from antiphon.runtime.resilience import StagePolicy
+from antiphon.runtime.services import Media, Services
 from antiphon.runtime.speech import Mouth
+from antiphon.runtime.stages import Limits, Providers
 from antiphon.runtime.writer import JournalWriter
 from antiphon.sim.far_end import FarEnd, read_back
 from antiphon.sim.providers import SimResponder, SimSynthesizer
@@ -27,6 +41,9 @@ WORD_S = 0.2
 
 def now() -> float:
     return round(asyncio.get_running_loop().time(), 3)
+
+
+SPEECH = Limits().tts
 
 
 class Wire:
@@ -78,24 +95,32 @@ async def phrase_book(*variants: str) -> PhraseBook:
 
 
 class MouthRoom:
-    """A mouth, the far end that hears it, and the facts it reports."""
+    """A mouth, the far end that hears it, and the facts it reports; ``on_fact`` is told of each."""
 
-    def __init__(self, phrases: PhraseBook, *voices: object, latency_s: float = 0.02) -> None:
+    def __init__(
+        self, phrases: PhraseBook, *voices: object, latency_s: float = 0.02, policy: StagePolicy = SPEECH
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.facts = Events()
+        self.on_fact: Callable[[ev.AnyEvent], None] = lambda event: None
         self.line = FarEnd(loop, latency_s, lambda reason: None)
         self.wheel = PacingWheel(loop)
+        self.voices: Chain[Synthesizer] = Chain("tts", voices or (SimSynthesizer("voice"),), policy)  # type: ignore[arg-type]
         self.mouth = Mouth(
             call_id="c1",
             line=self.line,
             playout=Playout(codec="pcm16", sample_rate=8000, message_ms=20, lead_ms=120, marks=True),
             wheel=self.wheel,
             phrases=phrases,
-            synthesizers=voices or (SimSynthesizer("voice"),),  # type: ignore[arg-type]
-            voice="",
-            post=self.facts.append,
+            voices=self.voices,
+            voice_of=lambda language: "",
+            post=self._post,
         )
         self.line.sink = self  # type: ignore[assignment]
+
+    def _post(self, event: ev.AnyEvent) -> None:
+        self.facts.append(event)
+        self.on_fact(event)
 
     def on_mark(self, name: str) -> None:
         self.mouth.on_mark(name)
@@ -219,19 +244,23 @@ class House:
         self.entries: list[ev.Entry] = []
         self.lost: list[str] = []
 
-    async def open(self, *, max_sessions: int = 10, policy: Policy = POLICY, responder: object = None) -> Host:
+    async def open(
+        self, *, max_sessions: int = 10, policy: Policy = POLICY, responder: object = None, **providers: object
+    ) -> Host:
+        """``providers`` as in ``Providers``; with ``responder`` there is only that one."""
         loop = asyncio.get_running_loop()
         self.writer = JournalWriter(self.journal, on_stale=self._lost)
         await self.writer.start()
         self.wheel = PacingWheel(loop)
+        spare: dict[str, object] = {
+            "transcribers": (DeafTranscriber(),),
+            "responders": (responder or SimResponder("llm"),),
+            "degraded": SimResponder("degraded"),
+            "synthesizers": (SimSynthesizer("tts"),),
+        }
         self.host = Host(
             Services(
-                providers=Providers(
-                    transcriber=DeafTranscriber(),  # type: ignore[arg-type]
-                    responders=(responder or SimResponder("llm"),),  # type: ignore[arg-type]
-                    degraded=SimResponder("degraded"),
-                    synthesizers=(SimSynthesizer("tts"),),
-                ),
+                providers=Providers(**(spare | providers)),  # type: ignore[arg-type]
                 phrases=await phrase_book(),
                 wheel=self.wheel,
                 journal=self.journal,

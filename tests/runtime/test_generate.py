@@ -12,10 +12,10 @@ from antiphon.errors import ConfigError, ProviderError
 from antiphon.kernel import events as ev
 from antiphon.kernel.commands import RunEffect, StartReply
 from antiphon.kernel.effects import Effect, EffectKind, EffectStatus, settle
-from antiphon.kernel.history import Message
 from antiphon.runtime.effects import EffectRunner
 from antiphon.runtime.generate import MAX_REPLY_CHARS, Attempt
 from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart, ReplyRequest, TextDelta
+from antiphon.runtime.voicing import Rehearsal
 from antiphon.sim.clock import run
 
 
@@ -26,8 +26,8 @@ class Lips:
         self.said: list[str] = []
         self.end: ev.ReplyGenerated | None = None
 
-    def speak(self, turn: int, attempt: int, text: str, language: str) -> None:
-        assert (turn, attempt, language) == (3, 2, "en-IN")
+    def speak(self, turn: int, attempt: int, text: str, language: str, rehearsal: Rehearsal | None) -> None:
+        assert (turn, attempt, language, rehearsal) == (3, 2, "en-IN", None)
         self.said.append(text)
 
     def complete(self, end: ev.ReplyGenerated) -> None:
@@ -35,20 +35,38 @@ class Lips:
         self.end = end
 
 
+class Plain:
+    """A source that is nothing but its answers (fits ``Source``)."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answered_by = answers.name
+        self.released = 0
+        self._answers = answers
+
+    def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
+        return self._answers.respond(ReplyRequest("s1", 3, 2, "what are the fees", "en-IN"), act)
+
+    def take_rehearsal(self, text: str) -> None:
+        """Nothing was spoken ahead."""
+
+    def release(self) -> None:
+        self.released += 1
+
+
 class Trial:
     """An attempt at turn 3, its second, with everything around it."""
 
-    def __init__(self, answers: Answers, **order: object) -> None:
+    def __init__(self, answers: Answers) -> None:
         self.lips = Lips()
+        self.source = Plain(answers)
         self.facts = Events()
         self.ledger: dict[str, Effect] = {}
         self.effects = EffectRunner("s1", {"book": self.book}, lambda: self.ledger, self.post)
         self.booked: list[str] = []
         self.attempt = Attempt(
-            StartReply(3, 2, "what are the fees", "en-IN", said="So far.", **order),  # type: ignore[arg-type]
+            StartReply(3, 2, "what are the fees", "en-IN", said="So far."),
+            self.source,
             session="s1",
-            history=(Message("user", "hello", "en-IN", 1),),
-            responder=answers,
             mouth=self.lips,  # type: ignore[arg-type]
             effects=self.effects,
             post=self.post,
@@ -89,27 +107,6 @@ def test_text_in_pieces_becomes_segments_as_they_are_complete() -> None:
         assert seen[2] == ["The fee is two lakh rupees a year."], "it does not wait for the end"
         assert trial.lips.end == ev.ReplyGenerated(3, 2, 2, True, ("fees",))
         assert trial.facts == [ev.ReplyBegun(3, 2, "answers")]
-
-    run(main())
-
-
-def test_the_responder_gets_everything_it_needs() -> None:
-    async def main() -> None:
-        asked: list[ReplyRequest] = []
-
-        def answer(request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
-            asked.append(request)
-            return in_pieces("Fine.")
-
-        passage = ev.Passage("p1", "text", "source", 0.5)
-        Trial(Answers(answer), intent="question", passages=(passage,), tier="fallback")
-        await asyncio.sleep(1)
-        assert asked == [
-            ReplyRequest(
-                *("s1", 3, 2, "what are the fees", "en-IN", "question", (passage,)),
-                *((Message("user", "hello", "en-IN", 1),), "fallback", "So far."),
-            )
-        ]
 
     run(main())
 
@@ -219,8 +216,24 @@ def test_cancelling_closes_the_request_at_the_provider() -> None:
         trial.attempt.cancel()
         await asyncio.sleep(0.1)
         assert closed == ["closed"]
+        assert trial.source.released == 1
         assert trial.facts.of(ev.StageFailed) == []
         assert trial.lips.end is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.0])
+def test_what_was_begun_ahead_is_released_however_early_the_attempt_ends(after_s: float) -> None:
+    """A task that is cancelled before its first step never runs."""
+
+    async def main() -> None:
+        trial = Trial(saying("Fine."))
+        if after_s:
+            await asyncio.sleep(after_s)
+        trial.attempt.cancel()
+        await asyncio.sleep(0.1)
+        assert trial.source.released == 1
 
     run(main())
 

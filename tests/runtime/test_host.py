@@ -9,10 +9,11 @@ from collections import Counter
 import pytest
 from call_parts import House, SlowJournal, Wire, start
 
-from antiphon.errors import AdmissionRefused, PeerError
+from antiphon.errors import AdmissionRefused, PeerError, StoreError
 from antiphon.kernel import events as ev
 from antiphon.runtime.host import REMEMBERED_ENDS, Host
 from antiphon.sim.clock import run
+from antiphon.stores.memory import MemoryJournal
 
 
 def refused(host: Host, call_id: str) -> str:
@@ -261,6 +262,40 @@ def test_an_empty_host_is_drained_at_once() -> None:
         host = await house.open()
         assert await host.drain(100) == 0
         assert asyncio.get_running_loop().time() < 1
+        await house.shut()
+
+    run(main())
+
+
+def test_a_call_is_known_once_a_line_opened_it_also_to_the_next_process() -> None:
+    async def main() -> None:
+        house = House()
+        host = await house.open()
+        assert not await host.knows("a")
+        host.connect(start("a"), Wire())
+        assert await host.knows("a")
+        await asyncio.sleep(1)
+        await house.shut()
+        again = House(house.journal)
+        host = await again.open()
+        assert await host.knows("a")
+        assert not await host.knows("b")
+        await again.shut()
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_store_that_fails_or_hangs_knows_nobody(seconds: float) -> None:
+    class Broken(MemoryJournal):
+        async def read(self, session: str, after_seq: int = 0) -> list[ev.Entry]:
+            await asyncio.sleep(seconds)
+            raise StoreError("the disk is gone")
+
+    async def main() -> None:
+        house = House(Broken())
+        host = await house.open()
+        assert not await host.knows("a")
         await house.shut()
 
     run(main())

@@ -101,3 +101,28 @@ def test_a_variant_that_failed_is_left_out() -> None:
         assert [book.clip("filler", "en-IN", n, "pcm16")[0] for n in range(4)] == ["one", "three of them"] * 2
 
     run(main())
+
+
+class NamedVoice(Voice):
+    """Writes down which voice it was asked for."""
+
+    def __init__(self, speak: object) -> None:
+        super().__init__(speak)  # type: ignore[arg-type]
+        self.voices: list[str] = []
+
+    def synthesize(self, text: str, *, language: str, sample_rate: int, voice: str = "") -> AsyncGenerator[Sound, None]:
+        self.voices.append(voice)
+        return super().synthesize(text, language=language, sample_rate=sample_rate, voice=voice)
+
+
+def test_phrases_have_the_voice_of_the_answers_and_its_name_is_the_first_providers_own() -> None:
+    async def main() -> None:
+        first, second = NamedVoice(fails), NamedVoice(speaks)
+        book = PhraseBook(texts)
+        missing = await book.prepare(
+            (first, second), ("en-IN", "te-IN"), ("apology",), lambda tag: {"te-IN": "anushka"}.get(tag, "")
+        )
+        assert missing == 0
+        assert (first.voices, second.voices) == (["", "anushka"], ["", ""])
+
+    run(main())

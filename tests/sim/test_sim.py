@@ -98,7 +98,9 @@ def test_what_is_planned_happens() -> None:
     assert "TranscriptionFailed" in facts(Plan(1, acts=(ask,), stt=("fail",)))
     assert facts(Plan(1, acts=(ask,), intent=("twice",))).count("IntentReady") == 2
     assert facts(Plan(1, acts=(ask,), retrieval=("twice",))).count("PassagesReady") == 2
-    assert "StageFailed" in facts(Plan(1, acts=(ask,), llm=("fail",)))
+    assert "StageRerouted" in facts(Plan(1, acts=(ask,), llm=("fail",)))
+    # The draft, its further try, the attempt and its further try.
+    assert "StageFailed" in facts(Plan(1, acts=(ask,), llm=("fail",) * 4))
     assert "SegmentCut" in facts(Plan(1, acts=(ask,), tts=("cut",)))
     assert facts(Plan(1, acts=(ask,), llm=("effect",))).count("EffectSucceeded") == 2
 

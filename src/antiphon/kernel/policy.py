@@ -27,7 +27,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     # -- the stages of a turn
     final_ms: int = 1_200
-    """The transcriber's time for its final; then the last partial counts."""
+    """The transcriber's time for its final, more if it asks for more; then the last partial counts."""
     speculate: bool = True
     """Begin to answer while it is still being made sure that the caller is done."""
     speculations: int = 2

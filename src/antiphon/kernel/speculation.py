@@ -21,7 +21,7 @@ def speculate(step: Step) -> None:
     said = [*state.pieces, state.last_partial if state.awaited else "", state.partial]
     text = " ".join(piece for piece in said if piece.strip())
     if state.speculated and not same_words(text, state.speculated):
-        drop_speculation(step)
+        _drop(step)
     if state.caller is Caller.SPEAKING or state.speculated or not policy.speculate:
         return
     if not text or state.digits or state.speculations >= policy.speculations:
@@ -34,6 +34,12 @@ def speculate(step: Step) -> None:
 
 
 def drop_speculation(step: Step) -> None:
+    """The turn will not be what was being answered; what comes next is another one."""
+    _drop(step)
+    step.state.speculations = 0
+
+
+def _drop(step: Step) -> None:
     state = step.state
     if state.speculated:
         state.speculated = ""

@@ -37,6 +37,7 @@ class Asking:
         self._request = request
         self._until = asyncio.get_running_loop().time() + left_s
         self._rerouted = rerouted
+        self._closing: set[asyncio.Task[None]] = set()
         self.answered_by = member.name
         """Whose parts come."""
 
@@ -67,6 +68,8 @@ class Asking:
                     raise
                 if pause >= self._policy.first_within(self._left_s()):
                     raise
+                if isinstance(error, ProviderTimeout) and self._other is not None and self._other.breaker.would_admit:
+                    raise  # what time is left is for the one that has not been asked
                 self._rerouted(self._member.name, error.code, self._member.name)
             await asyncio.sleep(pause)
 
@@ -82,7 +85,7 @@ class Asking:
         try:
             for part in lead:
                 yield part
-            while (more := await winner.next(self._policy.between_s)) is not None:
+            while not winner.is_complete and (more := await winner.next(self._policy.between_s)) is not None:
                 yield more
         except BaseException as raised:
             error = raised
@@ -113,9 +116,19 @@ class Asking:
         finally:
             for task, request in racers.items():
                 if request is not winner:
-                    task.cancel()
-                    (outcome,) = await asyncio.gather(task, return_exceptions=True)
-                    await request.close(outcome if isinstance(outcome, BaseException) else asyncio.CancelledError())
+                    self._give_up(task, request)
+
+    def _give_up(self, task: asyncio.Task[list[ReplyPart]], request: _Request) -> None:
+        """A provider that does not listen to its cancellation must not hold the one that answers."""
+        task.cancel()
+        closing = asyncio.ensure_future(_close_after(task, request))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+async def _close_after(task: asyncio.Task[list[ReplyPart]], request: _Request) -> None:
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    await request.close(outcome if isinstance(outcome, BaseException) else asyncio.CancelledError())
 
 
 async def _first_useful(racers: Iterable[asyncio.Task[list[ReplyPart]]]) -> asyncio.Task[list[ReplyPart]]:
@@ -128,7 +141,7 @@ async def _first_useful(racers: Iterable[asyncio.Task[list[ReplyPart]]]) -> asyn
             if task.exception() is None:
                 return task
         if not pending:
-            done.pop().result()
+            max(done, key=order.index).result()
 
 
 class _Request:
@@ -136,28 +149,36 @@ class _Request:
 
     def __init__(self, member: Member[Responder], request: ReplyRequest, act: Act, first_s: float) -> None:
         self.member = member
-        self._complete = False
+        self.is_complete = False
         self._first_s = first_s
         self._act_with = act
         self._request = request
+        self._entered = False
         self._parts: AsyncGenerator[ReplyPart, None] | None = None
+        # Effects: their time is not the model's.
         self._clock: asyncio.Timeout | None = None
-        self._limit = 0.0
+        self._left = 0.0
+        """What the model has left of the present wait while an effect runs."""
+        self._acting = 0
+        self._acting_since = 0.0
+        self._acted = 0.0
 
     async def lead_in(self) -> list[ReplyPart]:
         """The parts up to the first useful one. Raises ``ProviderTimeout`` if that does not come in time."""
         self.member.enter()
+        self._entered = True
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._parts = self.member.provider.respond(self._request, self._act)
         lead: list[ReplyPart] = []
         while True:
-            part = await self._wait(began + self._first_s - loop.time(), "timeout_first_token")
+            left = self._first_s - self._taken(began)
+            part = await self._wait(left, self._first_s, "timeout_first_token")
             if part is None:
                 return lead
             lead.append(part)
             if isinstance(part, ReplyEnd) or part.text.strip():
-                self.member.lateness.note(loop.time() - began)
+                self.member.lateness.note(self._taken(began))
                 return lead
 
     async def led_in(self) -> list[ReplyPart]:
@@ -169,37 +190,50 @@ class _Request:
             raise
 
     async def next(self, within_s: float) -> ReplyPart | None:
-        return await self._wait(within_s, "timeout_stalled")
+        return await self._wait(within_s, within_s, "timeout_stalled")
 
     async def close(self, error: BaseException | None) -> None:
         """Ends the request; ``error`` is how it went."""
         parts, self._parts = self._parts, None
-        if parts is None:
-            return
-        self.member.book(None if self._complete else error)
-        await parts.aclose()
+        entered, self._entered = self._entered, False
+        if entered:
+            self.member.book(None if self.is_complete else error)
+        if parts is not None:
+            await parts.aclose()
 
-    async def _wait(self, within_s: float, code: str) -> ReplyPart | None:
+    def _taken(self, began: float) -> float:
+        """Seconds of the model's since then."""
+        now = asyncio.get_running_loop().time()
+        return now - began - self._acted - (now - self._acting_since if self._acting else 0.0)
+
+    async def _wait(self, left: float, limit: float, code: str) -> ReplyPart | None:
         assert self._parts is not None  # noqa: S101 - lead_in comes first
-        self._limit = max(within_s, 0.0)
+        self._left = max(left, 0.0)
         try:
-            async with asyncio.timeout(self._limit) as self._clock:
+            async with asyncio.timeout(None if self._acting else self._left) as self._clock:
                 part = await anext(self._parts, None)
-                self._complete = part is None or isinstance(part, ReplyEnd)
+                self.is_complete = part is None or isinstance(part, ReplyEnd)
                 return part
         except TimeoutError:
             name = self.member.name
-            text = f"{name} gave nothing useful for {self._limit:.1f} s"
+            text = f"{name} gave nothing useful for {limit:.1f} s"
             raise ProviderTimeout(text, provider=name, stage="llm", code=f"llm.{code}") from None
         finally:
             self._clock = None
 
     async def _act(self, name: str, kind: str, arguments: str) -> str:
-        """The time of an effect is not the model's."""
-        if self._clock is not None:
-            self._clock.reschedule(None)
+        loop = asyncio.get_running_loop()
+        self._acting += 1
+        if self._acting == 1:
+            self._acting_since = loop.time()
+            if self._clock is not None and (until := self._clock.when()) is not None and not self._clock.expired():
+                self._left = max(until - loop.time(), 0.0)
+                self._clock.reschedule(None)
         try:
             return await self._act_with(name, kind, arguments)
         finally:
-            if self._clock is not None:
-                self._clock.reschedule(asyncio.get_running_loop().time() + self._limit)
+            self._acting -= 1
+            if not self._acting:
+                self._acted += loop.time() - self._acting_since
+                if self._clock is not None and not self._clock.expired():
+                    self._clock.reschedule(loop.time() + self._left)

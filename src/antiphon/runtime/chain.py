@@ -6,7 +6,9 @@ again, first, as soon as its breaker's probe succeeds; nothing else has to happe
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -29,18 +31,18 @@ P_co = TypeVar("P_co", bound=Named, covariant=True)
 
 
 class Member(Generic[P_co]):
-    """A provider, how it is doing, and how long it takes to its first useful token or sample."""
+    """A provider, how it is doing, and how long it takes to its first useful token or sample.
 
-    __slots__ = ("breaker", "lateness", "provider")
+    ``name``: the provider's, with its place (``openai#2``) where one before it in the chain has the same.
+    """
 
-    def __init__(self, provider: P_co, breaker: CircuitBreaker) -> None:
+    __slots__ = ("breaker", "lateness", "name", "provider")
+
+    def __init__(self, provider: P_co, breaker: CircuitBreaker, name: str = "") -> None:
         self.provider = provider
         self.breaker = breaker
+        self.name = name or provider.name
         self.lateness = Lateness()
-
-    @property
-    def name(self) -> str:
-        return self.provider.name
 
     def enter(self) -> None:
         """Asks the breaker. Raises ``CircuitBreakerOpen``; else one of ``book``'s outcomes is owed."""
@@ -58,9 +60,10 @@ class Member(Generic[P_co]):
 
 
 def is_blameless(error: BaseException) -> bool:
-    """The provider refused this request, and would be right to refuse it again."""
+    """The provider refused this request, and would be right to refuse it again; or what it acted upon failed."""
     if isinstance(error, ProviderError):
-        return not error.retryable and error.code.rpartition(".")[2] in BLAMELESS
+        refused = not error.retryable and error.code.rpartition(".")[2] in BLAMELESS
+        return refused or error.stage == "agent"
     return isinstance(error, AntiphonError) and error.fault != "provider"
 
 
@@ -70,14 +73,20 @@ class Chain(Generic[P]):
     def __init__(self, stage: str, providers: Sequence[P], policy: StagePolicy) -> None:
         self.stage = stage
         self.policy = policy
-        self.members = tuple(Member(provider, self._breaker(provider.name)) for provider in providers)
+        names = [each.name for each in providers]
+        # The journal must tell two models behind the same kind of endpoint apart.
+        unique = [name if names.index(name) == at else f"{name}#{at + 1}" for at, name in enumerate(names)]
+        self.members = tuple(
+            Member(provider, self._breaker(name), name) for provider, name in zip(providers, unique, strict=True)
+        )
 
     def _breaker(self, name: str) -> CircuitBreaker:
         def changed(old: BreakerState, new: BreakerState) -> None:
             level = logging.WARNING if new is BreakerState.OPEN else logging.INFO
             log.log(level, "the breaker of %s is %s", name, new, extra={"stage": self.stage, "before": str(old)})
 
-        return CircuitBreaker(self.policy.failures, self.policy.open_s, name=name, on_change=changed)
+        policy = self.policy
+        return CircuitBreaker(policy.failures, policy.open_s, name=name, clock=_now, on_change=changed)
 
     def admitted(self, tried: Collection[Member[P]] = ()) -> Iterator[Member[P]]:
         """Those that may be asked now, in order, without those that were tried."""
@@ -86,8 +95,17 @@ class Chain(Generic[P]):
     def status(self) -> dict[str, Any]:
         """By provider: its breaker, and its p95 in ms once that is known."""
         told: dict[str, Any] = {}
-        for position, member in enumerate(self.members):
+        for member in self.members:
             p95 = member.lateness.p95()
-            name = member.name if member.name not in told else f"{member.name}#{position + 1}"
-            told[name] = {**member.breaker.status(), "p95_ms": None if p95 is None else round(p95 * 1000)}
+            told[member.name] = {**member.breaker.status(), "p95_ms": None if p95 is None else round(p95 * 1000)}
         return told
+
+
+def _now() -> float:
+    """Seconds of the loop's clock, as all other limits are measured. Who looks from outside a loop sees the same one:
+    asyncio's loops go by ``time.monotonic``.
+    """
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()

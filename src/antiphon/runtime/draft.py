@@ -18,7 +18,7 @@ from antiphon.kernel.commands import Speculate
 from antiphon.kernel.events import Passage
 from antiphon.kernel.history import Message
 from antiphon.media.segmenter import Segmenter, speakable
-from antiphon.runtime.asking import Asking
+from antiphon.runtime.asking import Asking, Rerouted
 from antiphon.runtime.chain import Member
 from antiphon.runtime.ports import Act, Intent, ReplyEnd, ReplyPart, ReplyRequest, Responder
 from antiphon.runtime.stages import Stages
@@ -55,6 +55,8 @@ class Draft:
         self.asked: list[Member[Responder]] = []
         self.reroutes: list[tuple[str, str, str]] = []
         """(provider, why, who was asked then), for the journal of whoever adopts it."""
+        self.rerouted: Rerouted = lambda *told: self.reroutes.append(told)
+        """Whom to tell of more of them."""
         self._session = session
         self._stages = stages
         self._history = history
@@ -95,15 +97,16 @@ class Draft:
             passages=passages,
             history=self._history,
         )
-        self.asked = members[:1]
+        self.asked.append(members[0])
         asking = Asking(
             self._stages.llm,
             members[0],
             request,
             left_s=self._left_s,
-            rerouted=lambda provider, why, to: self.reroutes.append((provider, why, to)),
+            rerouted=self._note_reroute,
             other=members[1] if len(members) > 1 else None,
         )
+        self.answered_by = asking.answered_by
         segmenter, first = Segmenter(self.language), ""
         async with aclosing(asking.parts(self._act_when_adopted)) as parts:
             async for part in parts:
@@ -119,6 +122,9 @@ class Draft:
                     self._rehearse(speakable(first))
                 if self.chars > MAX_CHARS:
                     await asyncio.shield(self._act)
+
+    def _note_reroute(self, provider: str, why: str, to: str) -> None:
+        self.rerouted(provider, why, to)
 
     def _rehearse(self, text: str) -> None:
         member = next(self._stages.tts.admitted(), None)
@@ -167,19 +173,19 @@ class Draft:
 
     def release(self) -> None:
         """Every request of it is closed, save what was taken."""
-        self._act.cancel()
         for task in (self._task, self.intent, self.passages):
             task.cancel()
-            task.add_done_callback(_look_at)
+            task.add_done_callback(self._look_at)
+        self._act.cancel()
         if self.rehearsal is not None and not self._rehearsal_taken:
             self._rehearsal_taken = True
             self.rehearsal.cancel()
 
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """A draft's failure concerns nobody; asyncio would warn of an exception that nobody looked at."""
-    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, AntiphonError):
-        log.warning("a draft that nobody wanted had failed: %r", error)
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        """Nobody waits for it; asyncio would warn of an exception that nobody looked at."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._act.cancelled() and not isinstance(error, AntiphonError):
+            log.warning("a draft that nobody wanted had failed: %r", error, extra={"call": self._session})
 
 
 def _result(task: asyncio.Task[T], default: T) -> T:

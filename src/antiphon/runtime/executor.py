@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from antiphon.errors import AntiphonError, ProviderError
@@ -196,9 +197,10 @@ class Executor:
         if draft is not None and draft.turn == order.turn and order.attempt == 1 and not draft.is_failed:
             self._draft = None
             self._book(draft, "adopted")
-            for provider, why, to in draft.reroutes:
-                self._rerouted(order, provider, why, to)
-            self._tried += draft.asked
+            for told in draft.reroutes:
+                self._rerouted(order, *told)
+            draft.rerouted = partial(self._rerouted, order)
+            self._tried = draft.asked  # the very list: it may be about to ask
             return draft
         self._drop_draft()
         chain, member = self._who_answers(order)
@@ -220,7 +222,7 @@ class Executor:
             member,
             request,
             left_s=self._left_s(),
-            rerouted=lambda provider, why, to: self._rerouted(order, provider, why, to),
+            rerouted=partial(self._rerouted, order),
             other=next(chain.admitted(self._tried), None),
         )
 

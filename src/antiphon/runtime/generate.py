@@ -61,6 +61,8 @@ class Attempt:
         self._post = post
         self._told = {"call": session, "turn": order.turn}
         self._task = asyncio.ensure_future(self._run())
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        self._task.add_done_callback(lambda _: source.release())
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -79,8 +81,6 @@ class Attempt:
             # and climbs the ladder, so that the caller hears more than silence.
             log.exception("the responder %s raised", self._source.answered_by, extra=self._told)
             self._fail("llm.raised")
-        finally:
-            self._source.release()
 
     def _fail(self, code: str) -> None:
         self._post(StageFailed(self._order.turn, self._order.attempt, "llm", code, self._source.answered_by))

@@ -1,8 +1,8 @@
 """Several transcribers as one: each utterance goes to the first that its breaker admits.
 
 An utterance's audio is kept until its final is there, so that when a transcriber fails in the middle,
-says nothing in time, or is being left alone, the next one hears the whole of it. The next utterance
-goes to the first again as soon as its breaker lets it.
+says nothing in time, or is being left alone, the next one hears the whole of it, on a stream of its own.
+The next utterance goes to the first again as soon as its breaker lets it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from antiphon.errors import ProviderError, ProviderTimeout
-from antiphon.runtime.chain import Chain, Member
+from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
+from antiphon.runtime.chain import BLAMELESS, Chain, Member
 from antiphon.runtime.ports import Heard, Transcriber, TranscriberStream
 
 KEEP_S = 30
@@ -49,35 +49,50 @@ class Hearing:
         return self.chain.status()
 
 
-class _Utterance:
-    """What is known of one until its final: its audio, who was asked, who is asked now, since when its end is owed."""
-
-    __slots__ = ("audio", "because", "finished", "member", "timer", "tried")
-
-    def __init__(self) -> None:
-        self.audio = bytearray()
-        self.tried: list[Member[Transcriber]] = []
-        self.member: Member[Transcriber] | None = None
-        self.because = ""
-        self.finished = False
-        self.timer: asyncio.TimerHandle | None = None
-
-
 class _Ear:
-    """A member's stream. It counts the utterances it was asked about from 1; ``ours`` are their numbers here."""
+    """A transcriber's stream. It counts the utterances it was asked about from 1; ``owed`` are their numbers here."""
 
-    __slots__ = ("asked", "member", "ours", "stream")
+    __slots__ = ("asked", "is_spoilt", "live", "member", "owed", "stream")
 
     def __init__(self, member: Member[Transcriber]) -> None:
         self.member = member
         self.asked = 0
-        self.ours: dict[int, int] = {}
+        self.live = 0
+        """The utterance that it is hearing; 0: none."""
+        self.owed: dict[int, int] = {}
+        self.is_spoilt = False
+        """Something failed on it: the next utterance goes to another stream."""
         self.stream: TranscriberStream
 
+    def number(self, heard: Heard) -> int:
+        """The utterance that is meant; 0 if nothing is owed about it."""
+        return self.owed.get(heard.utterance, 0) if heard.utterance <= self.asked else self.live
+
     def finish(self, number: int) -> None:
+        self.live = 0
         self.asked += 1
-        self.ours[self.asked] = number
+        self.owed[self.asked] = number
         self.stream.finish(self.asked)
+
+    def forget(self, number: int) -> None:
+        if self.live == number:
+            self.live = 0
+        self.owed = {own: ours for own, ours in self.owed.items() if ours != number}
+
+
+class _Utterance:
+    """What is known of one until its end: its audio, who was asked, on which stream, and by when its final is due."""
+
+    __slots__ = ("audio", "because", "ear", "is_finished", "number", "timer", "tried")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.audio = bytearray()
+        self.tried: list[Member[Transcriber]] = []
+        self.ear: _Ear | None = None
+        self.because = ""
+        self.is_finished = False
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class _Stream:
@@ -87,185 +102,186 @@ class _Stream:
         self._rate = sample_rate
         self._language = language
         self._on_heard = on_heard
+        self._current = _Utterance(1)
         self._owed: dict[int, _Utterance] = {}
-        self._utterance = 1
-        self._ear: _Ear | None = None
+        """Those that were finished and not answered."""
+        self._ears: list[_Ear] = []
+        """The last of them hears what is said next, if its transcriber is the best."""
         self._closed = False
-        self._listen(next(self._chain.admitted(), self._chain.members[0]))
+        self._connect()
 
     # -- what the call tells ----------------------------------------------------------------------
 
     def feed(self, pcm: bytes) -> None:
         if self._closed or not pcm:
             return
-        current = self._owed.get(self._utterance) or self._begin()
+        current = self._current
+        if not current.audio and not current.tried:
+            self._assign(current, "")
         room = KEEP_S * self._rate * 2
         current.audio += pcm
         if len(current.audio) > room:
             del current.audio[: len(current.audio) - room]
-        if current.member is not None and self._ear is not None:
-            self._ear.stream.feed(pcm)
+        if current.ear is not None:
+            current.ear.stream.feed(pcm)
 
     def finish(self, utterance: int) -> None:
-        if self._closed or utterance < self._utterance:
+        current = self._current
+        if self._closed or utterance < current.number:
             return
-        current = self._owed.get(self._utterance) or self._begin()
-        current.finished = True
-        number, self._utterance = self._utterance, utterance + 1
-        if number != utterance:
-            self._owed[utterance] = self._owed.pop(number)
-        if current.member is None:
-            self._answer_later(utterance)
+        current.number, current.is_finished = utterance, True
+        self._owed[utterance] = current
+        self._current = _Utterance(utterance + 1)
+        if current.ear is not None:
+            self._ask_final(current)
+        elif self._assign(current, current.because):
+            self._say_again(current)
         else:
-            self._ask_final(utterance, current)
+            asyncio.get_running_loop().call_soon(self._answer, current)
 
     def hint(self, language: str) -> None:
         self._language = language
-        if self._ear is not None:
-            self._ear.stream.hint(language)
+        for ear in self._ears:
+            ear.stream.hint(language)
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        for utterance in self._owed.values():
-            if utterance.member is not None:
-                utterance.member.book(asyncio.CancelledError())
-            if utterance.timer is not None:
-                utterance.timer.cancel()
+        for utterance in (self._current, *self._owed.values()):
+            self._leave(utterance, asyncio.CancelledError())
         self._owed.clear()
-        if self._ear is not None:
-            self._ear.stream.close()
+        for ear in self._ears:
+            ear.stream.close()
 
     # -- who hears an utterance -------------------------------------------------------------------
 
-    def _begin(self) -> _Utterance:
-        """A new utterance: the best transcriber that may be asked hears it."""
-        current = self._owed[self._utterance] = _Utterance()
-        if len(self._owed) == 1:  # nothing is owed by the present one: it may be left without a loss
-            self._assign(current, "")
-        elif self._ear is not None and self._ear.member.breaker.admit():
-            current.member = self._ear.member
-            current.tried.append(self._ear.member)
-        return current
+    def _connect(self) -> None:
+        """Before the first word, if that can be; if not, the first word finds out why."""
+        member = next(self._chain.admitted(), None)
+        if member is not None:
+            try:
+                self._open(member)
+            except AntiphonError as error:
+                log.warning("%s could not be opened: %s", member.name, error, extra={"stage": "stt"})
 
     def _assign(self, utterance: _Utterance, because: str) -> bool:
         """Finds somebody who was not asked yet. False: nobody is left, and nobody hears it."""
-        utterance.member = None
         for member in self._chain.admitted(utterance.tried):
-            member.enter()
-            utterance.member = member
             utterance.tried.append(member)
-            first = because or ("breaker.open" if member is not self._chain.members[0] else "")
-            utterance.because = utterance.because or first
-            if self._ear is None or self._ear.member is not member:
-                self._listen(member)
+            member.enter()
+            try:
+                utterance.ear = self._listen(member, utterance)
+            except AntiphonError as error:
+                log.warning("%s could not be asked: %s", member.name, error, extra={"stage": "stt"})
+                member.book(error)
+                because = because or error.code
+                continue
+            is_first = member is self._chain.members[0]
+            utterance.because = "" if is_first else utterance.because or because or "breaker.open"
             return True
-        utterance.because = because or "breaker.open"
+        utterance.because = because or utterance.because or "breaker.open"
         return False
 
-    def _listen(self, member: Member[Transcriber]) -> None:
-        if self._ear is not None:
-            self._ear.stream.close()
-        ear = self._ear = _Ear(member)
-        ear.stream = member.provider.open(
-            sample_rate=self._rate, language=self._language, on_heard=lambda heard: self._heard(ear, heard)
-        )
+    def _listen(self, member: Member[Transcriber], utterance: _Utterance) -> _Ear:
+        """The stream of before, if it is this transcriber's and well and heard nothing since; else a new one."""
+        ear = self._ears[-1] if self._ears else None
+        if ear is None or ear.member is not member or ear.is_spoilt or ear.live:
+            ear = self._open(member)
+        ear.live = utterance.number
+        return ear
 
-    def _ask_final(self, number: int, utterance: _Utterance) -> None:
-        ear = self._ear
-        assert ear is not None  # noqa: S101 - an utterance with a member has an ear
+    def _open(self, member: Member[Transcriber]) -> _Ear:
+        """Raises ``AntiphonError``."""
+        ear = _Ear(member)
+        try:
+            ear.stream = member.provider.open(
+                sample_rate=self._rate, language=self._language, on_heard=lambda heard: self._heard(ear, heard)
+            )
+        except AntiphonError:
+            raise
+        except Exception as error:
+            # A transcriber may be the application's own code; what it raises is booked as its failure.
+            log.exception("%s raised", member.name, extra={"stage": "stt"})
+            text = f"{member.name} could not open a stream"
+            raise ProviderError(text, provider=member.name, stage="stt", code="stt.raised") from error
+        self._ears.append(ear)
+        self._close_unused()
+        return ear
+
+    def _close_unused(self) -> None:
+        """The last one stays: what is said next may go to it."""
+        for ear in self._ears[:-1]:
+            if not ear.live and not ear.owed:
+                self._ears.remove(ear)
+                ear.stream.close()
+
+    def _say_again(self, utterance: _Utterance) -> None:
+        """To a transcriber that did not hear it as it was said."""
+        ear = utterance.ear
+        if ear is not None and utterance.audio:
+            ear.stream.feed(bytes(utterance.audio))
+        if utterance.is_finished and utterance.ear is ear:
+            self._ask_final(utterance)
+
+    def _ask_final(self, utterance: _Utterance) -> None:
         policy, others = self._chain.policy, next(self._chain.admitted(utterance.tried), None)
         limit = policy.first_within(self._hearing.final_s) if others is not None else policy.first_s
-        utterance.timer = asyncio.get_running_loop().call_later(limit, self._late, number, limit)
-        ear.finish(number)
+        utterance.timer = asyncio.get_running_loop().call_later(limit, self._late, utterance, limit)
+        if utterance.ear is not None:
+            utterance.ear.finish(utterance.number)
+
+    def _leave(self, utterance: _Utterance, error: BaseException | None) -> None:
+        """Its transcriber has nothing to do with it any more; ``error`` is how it went."""
+        ear, utterance.ear = utterance.ear, None
+        if utterance.timer is not None:
+            utterance.timer.cancel()
+            utterance.timer = None
+        if ear is not None:
+            ear.member.book(error)
+            ear.forget(utterance.number)
+            ear.is_spoilt = ear.is_spoilt or error is not None
 
     # -- what a transcriber tells -----------------------------------------------------------------
 
     def _heard(self, ear: _Ear, heard: Heard) -> None:
-        if self._closed or ear is not self._ear:
+        number = 0 if self._closed else ear.number(heard)
+        utterance = self._current if number == self._current.number else self._owed.get(number)
+        if utterance is None or utterance.ear is not ear:
             return
-        number = self._utterance if heard.utterance > ear.asked else ear.ours.get(heard.utterance, 0)
-        utterance = self._owed.get(number)
-        if utterance is None or utterance.member is not ear.member:
-            return
+        name = ear.member.name
         if heard.error:
-            name = ear.member.name
-            blameless = heard.error.rpartition(".")[2] == "language"
-            error = ProviderError(
-                "the utterance failed", provider=name, stage="stt", code=heard.error, retryable=not blameless
-            )
-            self._give_up(number, utterance, error)
-        elif heard.final:
-            self._settle(number, utterance, None)
-            self._tell(heard, number, utterance)
-        else:
-            self._tell(heard, number, utterance)
-
-    def _late(self, number: int, limit: float) -> None:
-        utterance = self._owed.get(number)
-        if utterance is not None and utterance.member is not None:
-            name = utterance.member.name
-            text = f"{name} gave no final for {limit:.1f} s"
-            self._give_up(number, utterance, ProviderTimeout(text, provider=name, stage="stt", code="stt.timeout"))
-
-    def _give_up(self, number: int, utterance: _Utterance, error: ProviderError) -> None:
-        """The next transcriber hears all that is owed, from the beginning of each utterance."""
-        failed = utterance.member
-        if failed is not None:
-            failed.book(error)
-        if utterance.timer is not None:
-            utterance.timer.cancel()
-        if not self._assign(utterance, error.code):
-            utterance.because = error.code
-            if utterance.finished:  # else its end is still to come, and is answered then
-                self._answer(number)
+            blameless = heard.error.rpartition(".")[2] in BLAMELESS
+            text = "the utterance failed"
+            error = ProviderError(text, provider=name, stage="stt", code=heard.error, retryable=not blameless)
+            self._give_up(utterance, error)
             return
-        assert utterance.member is not None  # noqa: S101 - _assign found one
-        log.warning("%s is asked instead of %s: %s", utterance.member.name, error.provider, error.code)
-        self._say_again(number, utterance)
-        for later in sorted(each for each in self._owed if each > number):
-            self._move(later, self._owed[later], failed)
+        final = heard.final and utterance.is_finished
+        if final:
+            del self._owed[number]
+            self._leave(utterance, None)
+            self._close_unused()
+        because = utterance.because
+        self._on_heard(msgspec.structs.replace(heard, utterance=number, final=final, provider=name, because=because))
 
-    def _say_again(self, number: int, utterance: _Utterance) -> None:
-        assert self._ear is not None  # noqa: S101 - it was just assigned
-        self._ear.stream.feed(bytes(utterance.audio))
-        if utterance.finished:
-            self._ask_final(number, utterance)
+    def _late(self, utterance: _Utterance, limit: float) -> None:
+        if utterance.ear is not None:
+            name = utterance.ear.member.name
+            text = f"{name} gave no final for {limit:.1f} s"
+            self._give_up(utterance, ProviderTimeout(text, provider=name, stage="stt", code="stt.timeout"))
 
-    def _move(self, number: int, utterance: _Utterance, away_from: Member[Transcriber] | None) -> None:
-        """What came after a failed utterance goes along: the numbers of a stream have no gaps."""
-        if utterance.member is not None:
-            utterance.member.book(asyncio.CancelledError())
-        if utterance.timer is not None:
-            utterance.timer.cancel()
-        ear = self._ear
-        if ear is not None and ear.member is not away_from and ear.member.breaker.admit():
-            utterance.member = ear.member
-            utterance.tried.append(ear.member)
-            self._say_again(number, utterance)
-        elif utterance.finished:
-            utterance.member, utterance.because = None, "breaker.open"
-            self._answer(number)
+    def _give_up(self, utterance: _Utterance, error: ProviderError) -> None:
+        """The next transcriber hears it from its beginning."""
+        self._leave(utterance, error)
+        if self._assign(utterance, error.code):
+            told = ("another transcriber is asked instead of %s: %s", error.provider, error.code)
+            log.warning(*told, extra={"stage": "stt"})
+            self._say_again(utterance)
+        elif utterance.is_finished:  # else its end is still to come, and is answered then
+            self._answer(utterance)
+        self._close_unused()
 
-    # -- answers ----------------------------------------------------------------------------------
-
-    def _settle(self, number: int, utterance: _Utterance, error: BaseException | None) -> None:
-        del self._owed[number]
-        if utterance.timer is not None:
-            utterance.timer.cancel()
-        if utterance.member is not None:
-            utterance.member.book(error)
-
-    def _tell(self, heard: Heard, number: int, utterance: _Utterance) -> None:
-        name = utterance.member.name if utterance.member is not None else ""
-        self._on_heard(msgspec.structs.replace(heard, utterance=number, provider=name, because=utterance.because))
-
-    def _answer_later(self, number: int) -> None:
-        asyncio.get_running_loop().call_soon(self._answer, number)
-
-    def _answer(self, number: int) -> None:
+    def _answer(self, utterance: _Utterance) -> None:
         """Nobody heard it: that is an error, not silence."""
-        utterance = self._owed.pop(number, None)
-        if utterance is not None and not self._closed:
-            self._on_heard(Heard(number, "", error=utterance.because or "breaker.open"))
+        if not self._closed and self._owed.pop(utterance.number, None) is utterance:
+            self._on_heard(Heard(utterance.number, "", error=utterance.because))

@@ -42,33 +42,46 @@ class PhraseBook:
         self._encoded: dict[tuple[str, str, int, str], bytes] = {}
         self._tone = Clip("", _tone(sample_rate))
 
-    async def prepare(self, synthesizers: Sequence[Synthesizer], languages: Iterable[str], kinds: Iterable[str]) -> int:
-        """Renders everything; returns how many phrases could not be. Never raises for a provider."""
+    async def prepare(
+        self,
+        synthesizers: Sequence[Synthesizer],
+        languages: Iterable[str],
+        kinds: Iterable[str],
+        voice_of: Callable[[str], str] = lambda language: "",
+    ) -> int:
+        """Renders everything; returns how many phrases could not be. Never raises for a provider.
+
+        ``voice_of`` names the first synthesizer's voice for a language, as the answers have it.
+        """
         jobs = [(language, kind) for language in languages for kind in kinds]
         missing = 0
-        voices = list(synthesizers)
+        voices = list(enumerate(synthesizers))
         for language, kind in jobs:
-            clips = [await self._render(text, language, voices) for text in self._texts(language, kind)]
+            voice = voice_of(language)
+            clips = [await self._render(text, language, voices, voice) for text in self._texts(language, kind)]
             found = tuple(clip for clip in clips if clip is not None)
             missing += len(clips) - len(found)
             if found:
                 self._clips[language, kind] = found
         return missing
 
-    async def _render(self, text: str, language: str, voices: list[Synthesizer]) -> Clip | None:
+    async def _render(self, text: str, language: str, voices: list[tuple[int, Synthesizer]], voice: str) -> Clip | None:
         """A voice that hangs is not asked again: the server is not to wait for it once a phrase."""
-        for synthesizer in list(voices):
+        for place, synthesizer in list(voices):
+            named = "" if place else voice
             try:
                 async with asyncio.timeout(RENDER_TIMEOUT_S):
                     sounds = [
                         sound.pcm
-                        async for sound in synthesizer.synthesize(text, language=language, sample_rate=self._rate)
+                        async for sound in synthesizer.synthesize(
+                            text, language=language, sample_rate=self._rate, voice=named
+                        )
                     ]
             except TimeoutError:
                 log.warning(
                     "%s did not speak a phrase in %s s; it renders no others", synthesizer.name, RENDER_TIMEOUT_S
                 )
-                voices.remove(synthesizer)
+                voices.remove((place, synthesizer))
                 continue
             except ProviderError as error:
                 log.warning("a phrase could not be rendered by %s: %s", synthesizer.name, error)

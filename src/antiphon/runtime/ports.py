@@ -55,6 +55,10 @@ class Transcriber(Protocol):
 
     One that hears some languages only says so with an attribute ``hears``: their primary subtags, such as ``("en",)``.
     It is optional and read by ``providers.wiring.unheard``, so that an operator is told before a caller finds out.
+
+    One that needs more for a final than ``Policy.final_ms`` gives says so with an attribute ``final_ms``: milliseconds
+    from ``finish`` to the final, as a rule and with room to spare. Optional; ``assembly.policy_of`` reads it. The
+    stage's own ``[stt.limits] first_s`` ends every wait, so more than that is of no use.
     """
 
     name: str

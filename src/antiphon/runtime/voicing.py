@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from antiphon.errors import ProviderTimeout
+from antiphon.errors import ProviderError, ProviderTimeout
 from antiphon.runtime.chain import Chain, Member
 from antiphon.runtime.ports import Sound, Synthesizer
 
@@ -21,37 +21,44 @@ MAX_REHEARSED_S = 30
 async def voiced(
     chain: Chain[Synthesizer], member: Member[Synthesizer], text: str, *, language: str, rate: int, voice: str
 ) -> AsyncGenerator[Sound, None]:
-    """Raises ``CircuitBreakerOpen``, ``ProviderTimeout`` (``tts.timeout``), and what the voice raises."""
+    """Raises ``CircuitBreakerOpen``, ``ProviderTimeout`` (``tts.timeout``), ``ProviderError`` (``tts.empty``: it ended
+    without any sound), and what the voice raises.
+    """
+    if member is not chain.members[0]:
+        voice = ""  # a voice's name means something to the first provider alone; another has its own settings
     member.enter()
-    loop = asyncio.get_running_loop()
-    began, limit = loop.time(), chain.policy.first_s
+    loop, policy = asyncio.get_running_loop(), chain.policy
+    began = loop.time()
+    begun, until = False, began + policy.first_s
     error: BaseException | None = None
-    complete = False
-    sounds = member.provider.synthesize(text, language=language, sample_rate=rate, voice=voice)
     try:
-        async with aclosing(sounds):
-            while True:
-                try:
-                    async with asyncio.timeout(limit):
-                        sound = await anext(sounds, None)
-                except TimeoutError:
-                    raise _late(member.name, limit) from None
-                if sound is None:
-                    complete = True
-                    return
-                if sound.pcm and limit is not chain.policy.between_s:
-                    limit = chain.policy.between_s
+        async with aclosing(
+            member.provider.synthesize(text, language=language, sample_rate=rate, voice=voice)
+        ) as sounds:
+            while (sound := await _next(sounds, until)) is not None:
+                if sound.pcm and not begun:
+                    begun = True
                     member.lateness.note(loop.time() - began)
                 yield sound
+                if sound.pcm:
+                    until = loop.time() + policy.between_s
+        if not begun:
+            raise ProviderError(f"{member.name} gave no sound", provider=member.name, stage="tts", code="tts.empty")
+    except TimeoutError:
+        text = f"{member.name} gave no sound for {policy.between_s if begun else policy.first_s:g} s"
+        error = ProviderTimeout(text, provider=member.name, stage="tts", code="tts.timeout")
+        raise error from None
     except BaseException as raised:
         error = raised
         raise
     finally:
-        member.book(None if complete else error)
+        member.book(error)
 
 
-def _late(name: str, limit: float) -> ProviderTimeout:
-    return ProviderTimeout(f"{name} gave no sound for {limit:g} s", provider=name, stage="tts", code="tts.timeout")
+async def _next(sounds: AsyncGenerator[Sound, None], until: float) -> Sound | None:
+    """None at the end. Raises ``TimeoutError`` at ``until``, by the loop's clock."""
+    async with asyncio.timeout_at(until):
+        return await anext(sounds, None)
 
 
 class Rehearsal:

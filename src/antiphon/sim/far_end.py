@@ -57,7 +57,7 @@ class FarEnd:
         self.sink: CallSink | None = None
         self.played: list[tuple[float, float, bytes]] = []
         """(from, to, audio) in virtual seconds."""
-        self._end = 0.0
+        self._end = self._since = loop.time()
         self._marks: dict[str, asyncio.TimerHandle] = {}
         self.closed = False
 
@@ -116,11 +116,11 @@ class FarEnd:
         self._marks.clear()
 
     def quiet_for(self) -> float:
-        """Seconds since the caller last heard something; negative while they hear something."""
+        """Seconds since the caller last heard something, or got the line; negative while they hear something."""
         now = self._loop.time()
         if self._end > now and self.played and self._is_playing(now):
             return -1.0
-        last = max((end for _, end, _ in self.played[-50:] if end <= now), default=0.0)
+        last = max((end for _, end, _ in self.played[-50:] if end <= now), default=self._since)
         return now - last
 
     def _is_playing(self, now: float) -> bool:

@@ -1,0 +1,288 @@
+"""Answers begun before their question is confirmed (DESIGN rule 9), and the rungs of the ladder below an answer."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from by_hand import POLICY, Play, greeted
+
+from antiphon.kernel import commands as cmd
+from antiphon.kernel import events as ev
+from antiphon.kernel.policy import Policy
+
+AHEAD = msgspec.structs.replace(
+    POLICY,
+    speculate=True,
+    speculations=2,
+    languages=("en-IN", "te-IN"),
+    language_switches=1,
+    language_requests={"te-IN": ("speak in telugu",)},
+)
+QUESTION = "what are the fees"
+
+
+def silent(text: str = QUESTION, policy: Policy = AHEAD) -> Play:
+    """The caller said so, and is silent; nothing is confirmed."""
+    play = greeted(policy)
+    play.spoken(text)
+    return play
+
+
+def ahead(play: Play) -> list[str]:
+    """What was ordered of it so far, in short: the words, or "dropped"."""
+    return [
+        order.text if isinstance(order, cmd.Speculate) else "dropped"
+        for order in play.orders
+        if isinstance(order, (cmd.Speculate, cmd.DropSpeculation))
+    ]
+
+
+def goes_on(play: Play, partial: str) -> None:
+    """The caller goes on before their turn was over, and is silent again."""
+    play.tell(ev.SpeechStarted())
+    play.wait(300)
+    play.tell(ev.TranscriptPartial(play.state.utterance, partial))
+    play.wait(300)
+    play.tell(ev.SpeechStopped(0, 200))
+
+
+# -- when it is begun ---------------------------------------------------------------------------------
+
+
+def test_silence_after_words_that_can_be_all_begins_the_answer_to_them() -> None:
+    play = greeted(AHEAD)
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (400, ev.TranscriptPartial(1, QUESTION), "LISTENING", []),
+        (400, ev.SpeechStopped(0, 200), "LISTENING", ["Speculate 2"]),
+        (200, None, "LISTENING", ["FinishUtterance 1"]),
+        (50, ev.TranscriptFinal(1, QUESTION), "THINKING", ["Classify 2", "Retrieve 2"]),
+        (10, ev.IntentReady(2, "fees"), "THINKING", []),
+        (0, ev.PassagesReady(2), "THINKING", ["StartReply 2 full"]),
+    )
+    assert play.orders[1] == cmd.Speculate(2, QUESTION, "en-IN")
+    assert play.state.speculated == ""
+
+
+def test_words_that_come_after_the_silence_began_count_too() -> None:
+    play = greeted(AHEAD)
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (800, ev.SpeechStopped(0, 200), "LISTENING", []),
+        (50, ev.TranscriptPartial(1, QUESTION), "LISTENING", ["Speculate 2"]),
+    )
+
+
+def test_what_was_understood_before_belongs_to_it() -> None:
+    play = silent("i want to know", msgspec.structs.replace(AHEAD, speculations=9))
+    play.wait(200)
+    play.tell(ev.SpeechStarted())
+    play.final("I want to know")  # the caller is going on
+    play.tell(ev.TranscriptPartial(2, "the fees"))
+    play.tell(ev.SpeechStopped(0, 200))
+    assert ahead(play) == ["i want to know", "dropped", "I want to know the fees"]
+
+
+@pytest.mark.parametrize("text", ["what are the fees and", "what are the fees,", "what are ...", ""])
+def test_words_that_nobody_ends_with_are_not_answered(text: str) -> None:
+    assert ahead(silent(text)) == []
+
+
+def test_asking_for_another_language_is_no_question() -> None:
+    play = silent("please speak in telugu")
+    play.wait(200)
+    play.final("Please speak in Telugu.")
+    assert ahead(play) == []
+    assert play.state.language == "te-IN"
+
+
+def test_the_policy_may_forbid_it() -> None:
+    assert ahead(silent(policy=POLICY)) == []
+    assert ahead(silent(policy=msgspec.structs.replace(AHEAD, speculations=0))) == []
+
+
+def test_while_the_agent_speaks_nothing_is_begun() -> None:
+    play = greeted(AHEAD)
+    play.answering()
+    before = ahead(play)
+    play.tell(ev.SpeechStarted())
+    play.tell(ev.TranscriptPartial(play.state.utterance, "mm-hm"))
+    play.tell(ev.SpeechStopped(0, 200))
+    assert ahead(play) == before
+
+
+# -- when it is kept, and when not --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("final", [QUESTION, "What are the fees?", "WHAT, are the: fees!"])
+def test_the_same_words_keep_it(final: str) -> None:
+    play = silent()
+    play.wait(200)
+    play.final(final)
+    assert play.floor == "THINKING"
+    assert ahead(play) == [QUESTION]
+
+
+@pytest.mark.parametrize("final", ["what are the dates", "what are the fees for law", "fees", "what are fees"])
+def test_other_words_drop_it_before_anything_else_is_ordered(final: str) -> None:
+    play = silent()
+    play.wait(200)
+    assert play.final(final) == ["DropSpeculation", "Classify 2", "Retrieve 2"]
+
+
+def test_a_final_that_never_comes_confirms_the_words_that_were_taken_for_it() -> None:
+    play = silent()
+    play.wait(200)
+    assert play.tell(ev.TranscriptionFailed(1, "stt.lost")) == ["Classify 2", "Retrieve 2"]
+    assert ahead(play) == [QUESTION]
+
+
+def test_a_partial_that_says_the_same_keeps_it_and_one_that_does_not_begins_another() -> None:
+    play = silent()
+    play.rows(
+        (50, ev.TranscriptPartial(1, "What are the fees?"), "LISTENING", []),
+        (50, ev.TranscriptPartial(1, "what are the fees now"), "LISTENING", ["DropSpeculation", "Speculate 2"]),
+    )
+    assert ahead(play) == [QUESTION, "dropped", "what are the fees now"]
+
+
+def test_a_caller_who_goes_on_gets_the_answer_to_all_of_it() -> None:
+    play = silent()
+    goes_on(play, "what are the fees for the mba")
+    assert ahead(play) == [QUESTION, "dropped", "what are the fees for the mba"]
+    assert [order.turn for order in play.orders if isinstance(order, cmd.Speculate)] == [2, 2]
+    play.wait(200)
+    assert play.final("What are the fees for the MBA?") == ["Classify 2", "Retrieve 2"]
+
+
+def test_a_caller_who_goes_on_drops_it_with_the_first_other_word_not_with_a_breath() -> None:
+    play = silent()
+    play.rows(
+        (50, ev.SpeechStarted(), "LISTENING", []),
+        (100, ev.TranscriptPartial(1, QUESTION), "LISTENING", []),
+        (100, ev.TranscriptPartial(1, "what are the fees for"), "LISTENING", ["DropSpeculation"]),
+    )
+
+
+def test_in_one_turn_it_is_begun_so_often_and_in_the_next_again() -> None:
+    play = silent()
+    goes_on(play, "what are the fees for the mba")
+    goes_on(play, "what are the fees for the mba in law")
+    goes_on(play, "what are the fees for the mba in law and arts")
+    assert ahead(play) == [QUESTION, "dropped", "what are the fees for the mba", "dropped"]
+    play.wait(200)
+    play.final("what are the fees for the mba in law and arts")
+    play.understood()
+    play.heard("Two lakh.")
+    play.spoken("and the hostel")
+    assert ahead(play)[-1] == "and the hostel"
+
+
+@pytest.mark.parametrize("before", ["a phrase", "another language"])
+def test_what_was_begun_in_vain_is_not_counted_against_the_next_turn(before: str) -> None:
+    play = silent()
+    goes_on(play, "speak in telu")
+    assert ahead(play)[-1] == "speak in telu"
+    play.wait(200)
+    play.final("speak in telugu" if before == "another language" else "")
+    assert play.state.reply is not None
+    assert play.state.reply.purpose == ("language_switched" if before == "another language" else "please_repeat")
+    play.heard("A phrase.", kind=play.state.reply.purpose)
+    count = len(ahead(play))
+    play.spoken(QUESTION)
+    goes_on(play, "what are the dates")
+    assert ahead(play)[count:] == [QUESTION, "dropped", "what are the dates"]
+
+
+def test_a_turn_in_another_language_is_answered_in_that_one() -> None:
+    play = silent()
+    play.wait(200)
+    told = play.tell(ev.TranscriptFinal(1, QUESTION, "te-IN", 0.9, language_confidence=0.9))
+    assert told == ["SetLanguage 2", "DropSpeculation", "Classify 2", "Retrieve 2"]
+
+
+def test_keys_drop_it() -> None:
+    play = silent()
+    play.tell(ev.DigitPressed("4"))
+    play.wait(AHEAD.digits_ms)
+    assert ahead(play) == [QUESTION, "dropped"]
+    assert play.history[-1] == "user: 4"
+
+
+def test_while_keys_are_pressed_nothing_is_begun() -> None:
+    play = greeted(AHEAD)
+    play.tell(ev.DigitPressed("4"))
+    play.spoken(QUESTION)
+    assert ahead(play) == []
+
+
+def test_a_written_question_drops_it() -> None:
+    play = silent()
+    play.tell(ev.TextTyped("the dates, please"))
+    assert ahead(play) == [QUESTION, "dropped"]
+
+
+def test_a_phrase_drops_it() -> None:
+    """What was said turns out to be nothing: the caller is asked to say it again."""
+    play = silent()
+    play.wait(200)
+    assert play.final("") == ["DropSpeculation", "Say 2 please_repeat"]
+
+
+@pytest.mark.parametrize("event", [ev.LineDropped("line.lost"), ev.CallerHungUp("caller")])
+def test_a_line_that_ends_drops_it(event: ev.AnyEvent) -> None:
+    play = silent()
+    play.tell(event)
+    assert ahead(play) == [QUESTION, "dropped"]
+    assert play.state.speculated == ""
+
+
+def test_it_is_dropped_once() -> None:
+    play = silent()
+    play.wait(200)
+    play.final("what are the dates")
+    play.tell(ev.LineDropped("line.lost"))
+    assert ahead(play) == [QUESTION, "dropped"]
+
+
+def test_what_became_of_it_changes_nothing() -> None:
+    play = silent()
+    before = msgspec.msgpack.encode(play.state)
+    assert play.tell(ev.SpeculationEnded(2, "dropped", 120, 900, "llm")) == []
+    play.state.seq -= 1
+    assert msgspec.msgpack.encode(play.state) == before
+
+
+# -- the rungs below ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "tiers"),
+    [
+        (0, ["full", "degraded"]),
+        (1, ["full", "fallback", "degraded"]),
+        (3, ["full", "fallback", "fallback", "fallback", "degraded"]),
+    ],
+)
+def test_each_further_provider_is_a_rung_and_the_passages_are_the_last(fallbacks: int, tiers: list[str]) -> None:
+    play = greeted(msgspec.structs.replace(POLICY, fallbacks=fallbacks))
+    turn = play.asked()
+    play.understood()
+    for attempt in range(1, len(tiers) + 1):
+        play.tell(ev.StageFailed(turn, attempt, "llm", "llm.down", "llm"))
+    assert [order.tier for order in play.orders if isinstance(order, cmd.StartReply)] == tiers
+    assert [order.attempt for order in play.orders if isinstance(order, cmd.AbandonAttempt)] == list(
+        range(1, len(tiers) + 1)
+    )
+    assert isinstance(play.orders[-1], cmd.Say)
+    assert play.orders[-1].phrase == "apology"
+
+
+@pytest.mark.parametrize("fallbacks", [0, 1, 3])
+def test_however_many_there_are_a_turn_that_hears_nothing_comes_to_its_end(fallbacks: int) -> None:
+    policy = msgspec.structs.replace(POLICY, fallbacks=fallbacks)
+    play = greeted(policy)
+    play.asked()
+    play.understood()
+    play.wait((fallbacks + 2) * policy.reply_ms)
+    assert [order.phrase for order in play.orders if isinstance(order, cmd.Say)][-1] == "apology"
