@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from antiphon.server.app import Services, create_app
 from antiphon.server.run import Running, serve
 from antiphon.server.sockets import MediaRoute, Upgrade
 from antiphon.server.vitals import Vitals
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "providers"))  # loopback services and virtual time, by name
 
 
 class FakeHost:
@@ -28,6 +31,7 @@ class Echo(WSListener):
     def __init__(self, upgrade: Upgrade | None = None) -> None:
         self.upgrade = upgrade
         self.told: list[Any] = []
+        self.faults: list[str] = []
         self.transport: WSTransport | None = None
         self.gone = asyncio.Event()
         self.losses = 0
@@ -40,6 +44,9 @@ class Echo(WSListener):
         self.told.append((kind, payload, bool(frame.fin)))
         if kind in (WSMsgType.TEXT, WSMsgType.BINARY):
             transport.send(kind, payload)
+
+    def on_peer_fault(self, code: str) -> None:
+        self.faults.append(code)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.gone.set()

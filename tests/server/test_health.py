@@ -69,7 +69,8 @@ def test_health_has_all_fields_of_both_shapes(kit: Any) -> None:
     clock = Clock()
     vitals = Vitals(clock=clock)
     checks = {"redis": check(True), "twilio": check(True), "sarvam_ai": check(True)}
-    app = create_app(Services(host=kit.FakeHost(3, 50), vitals=vitals, checks=checks))
+    stages = {"llm": {"p95_ms": 310.0}}
+    app = create_app(Services(host=kit.FakeHost(3, 50), vitals=vitals, checks=checks, stages=lambda: stages))
     clock.now += 123.45
     status, _, body = asyncio.run(asked(app, "/health"))
     assert status == 200
@@ -83,6 +84,7 @@ def test_health_has_all_fields_of_both_shapes(kit: Any) -> None:
         "loop_lag_ms": 0.0,
         "draining": False,
         "checks": {"redis": True, "twilio": True, "sarvam_ai": True, "event_loop": True},
+        "stages": stages,
     }
 
 

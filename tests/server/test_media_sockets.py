@@ -16,6 +16,7 @@ from websockets.frames import Close, Opcode
 
 from antiphon.errors import AdmissionRefused, NotAllowed
 from antiphon.server.answers import refuse
+from antiphon.server.outlet import Linger
 from antiphon.server.run import Tls
 from antiphon.server.sockets import SocketLimits
 
@@ -43,11 +44,11 @@ async def opened(kit: Any, server: Any, path: str = "/media") -> tuple[asyncio.S
     return reader, writer
 
 
-async def close_code(reader: asyncio.StreamReader) -> int:
-    """The code of the next frame, which must be a close."""
+async def read_close(reader: asyncio.StreamReader) -> Close:
+    """The next frame, which must be a close."""
     first, length = await asyncio.wait_for(reader.readexactly(2), 5)
     assert first == 0x88, "not a close frame"
-    return Close.parse(await reader.readexactly(length)).code
+    return Close.parse(await reader.readexactly(length))
 
 
 def test_text_and_binary_messages_reach_the_listener_as_such(kit: Any, run_on: Any) -> None:
@@ -203,44 +204,83 @@ def test_fragments_become_one_message_and_control_frames_pass_between(kit: Any, 
 
 
 HALF = b"x" * 40_000
+EMPTY = masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.CONT, b"", fin=False) * 5000
+TOO_LARGE = "peer.frame_too_large"
 
 
 @pytest.mark.parametrize(
-    ("frames", "code"),
+    ("frames", "code", "reason"),
     [
-        (masked(Opcode.TEXT, b"x" * 65_537), 1009),
-        (masked(Opcode.TEXT, b"x" * 3_000_000), 1009),
-        (masked(Opcode.TEXT, HALF, fin=False) + masked(Opcode.CONT, HALF), 1009),
-        (masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.TEXT, b"b"), 1002),
-        (masked(Opcode.CONT, b"a"), 1002),
-        (masked(Opcode.TEXT, b"a", rsv1=True), 1002),
-        (masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.CONT, b"a", rsv1=True), 1002),
-        (b"\x83\x80\x00\x00\x00\x00", 1002),
-        (b"\x81\x01a", 1002),
-        (masked(Opcode.CLOSE, b"\x03"), 1002),
-        (masked(Opcode.CLOSE, b""), 1000),
-        (masked(Opcode.CLOSE, b"\x03\xe8"), 1000),
-        (masked(Opcode.CLOSE, b"\x0f\xa1bye"), 4001),
+        (masked(Opcode.TEXT, b"x" * 65_537), 1009, TOO_LARGE),
+        (masked(Opcode.BINARY, b"x" * 65_537, fin=False), 1009, TOO_LARGE),
+        (masked(Opcode.TEXT, b"x" * 3_000_000), 1009, TOO_LARGE),
+        (masked(Opcode.TEXT, HALF, fin=False) + masked(Opcode.CONT, HALF), 1009, TOO_LARGE),
+        (EMPTY, 1009, TOO_LARGE),
+        (masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.TEXT, b"b"), 1002, "frame.fragmentation"),
+        (masked(Opcode.CONT, b"a"), 1002, "frame.fragmentation"),
+        (masked(Opcode.TEXT, b"a", rsv1=True), 1002, "frame.extension"),
+        (masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.CONT, b"a", rsv1=True), 1002, "frame.extension"),
+        (b"\x83\x80\x00\x00\x00\x00", 1002, "frame.protocol"),
+        (b"\x81\x01a", 1002, "frame.protocol"),
+        (b"\x81\xff" + bytes([255] * 8), 1002, "frame.protocol"),
+        (masked(Opcode.CLOSE, b"\x03"), 1002, "frame.protocol"),
+        (masked(Opcode.CLOSE, b""), 1000, ""),
+        (masked(Opcode.CLOSE, b"\x03\xe8"), 1000, ""),
+        (masked(Opcode.CLOSE, b"\x0f\xa1bye"), 4001, ""),
     ],
 )
-def test_close_codes(kit: Any, run_on: Any, frames: bytes, code: int) -> None:
+def test_close_codes(kit: Any, run_on: Any, frames: bytes, code: int, reason: str) -> None:
     async def main() -> None:
         route = kit.Echoes()
         async with kit.running({"/media": route}) as server:
             reader, writer = await opened(kit, server)
-            if frames[0] != 0x88 or code == 1002:
-                # More behind it, which a careless close would answer with a reset that overtakes the close frame.
-                frames_and_more = frames + masked(Opcode.TEXT, b"late") * 1000
-            else:
-                frames_and_more = frames  # nothing follows a correct close
-            writer.write(frames_and_more)
-            assert await close_code(reader) == code
+            # More behind a wrong one, which a careless close would answer with a reset that overtakes the close frame.
+            more = masked(Opcode.TEXT, b"late") * 1000 if reason else b""  # nothing follows a correct close
+            writer.write(frames + more)
+            assert await read_close(reader) == Close(code, reason)
             assert await asyncio.wait_for(reader.read(), 5) == b""
             await asyncio.wait_for(route.all[0].gone.wait(), 5)
             writer.close()
         assert all(kind is CLOSE for kind, _, _ in route.all[0].told)
+        assert route.all[0].faults == ([reason] if reason else [])
 
     run_on(main())
+
+
+def test_what_a_peer_announces_takes_no_room(kit: Any, run_on: Any) -> None:
+    """A gibibyte by its header: closed there, and whatever follows is thrown away from that moment on."""
+
+    async def main() -> None:
+        route = kit.Echoes()
+        async with kit.running({"/media": route}) as server:
+            reader, writer = await opened(kit, server)
+            writer.write(b"\x82\xff" + (1 << 30).to_bytes(8, "big") + bytes(100_000))
+            assert await read_close(reader) == Close(1009, TOO_LARGE)
+            assert isinstance(route.all[0].transport.underlying_transport.get_protocol(), Linger)
+            writer.write(bytes(1 << 20))
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+        assert route.all[0].told == []
+
+    run_on(main())
+
+
+def test_a_listener_that_cannot_take_a_fault_is_left_like_any(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Fragile(kit.Echo):
+        def on_peer_fault(self, code: str) -> None:
+            raise KeyError(code)
+
+    async def main() -> None:
+        route = kit.Echoes(Fragile)
+        async with kit.running({"/media": route}) as server:
+            reader, writer = await opened(kit, server)
+            writer.write(masked(Opcode.CONT, b"a"))
+            assert await read_close(reader) == Close(1002, "frame.fragmentation")
+            await asyncio.wait_for(route.all[0].gone.wait(), 5)
+            writer.close()
+
+    asyncio.run(main())
+    assert "on_peer_fault failed" in caplog.text
 
 
 def test_the_largest_message_passes(kit: Any) -> None:
@@ -363,7 +403,7 @@ def test_a_listener_may_close_and_go_at_once(kit: Any, run_on: Any) -> None:
             for _ in range(50):
                 writer.write(masked(Opcode.TEXT, b"x" * 10_000))
                 await asyncio.sleep(0)
-            assert await close_code(reader) == 1008
+            assert (await read_close(reader)).code == 1008
             assert await asyncio.wait_for(reader.read(), 5) == b""
             writer.close()
             await asyncio.wait_for(route.all[0].gone.wait(), 5)

@@ -10,6 +10,8 @@ import picows
 import picows.picows
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
+from antiphon.server.picows_log import PicowsLog
+
 
 def test_the_private_names_are_where_they_were() -> None:
     assert issubclass(picows.picows.WSProtocol, asyncio.BufferedProtocol)
@@ -62,7 +64,7 @@ def test_the_protocol_takes_a_transport_of_ours_and_is_fed_by_hand() -> None:
                 ws_path=None,
                 is_client_side=False,
                 ws_listener_factory=lambda _: listener,
-                logger=__import__("logging").getLogger("test"),
+                logger=PicowsLog(lambda code: protocol.transport.send_close(code, "ours")),
                 disconnect_on_exception=True,
                 websocket_handshake_timeout=None,
                 enable_auto_ping=False,
@@ -87,6 +89,11 @@ def test_the_protocol_takes_a_transport_of_ours_and_is_fed_by_hand() -> None:
             # The example of RFC 6455, section 1.3.
             assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in transport.written
             assert listener.heard == [b"hi"]
+            # Its parser's refusal is heard in its log, before its own close frame.
+            announced = b"\x81\xfe\x00\x7e"  # 126 bytes
+            protocol.get_buffer(-1)[: len(announced)] = announced
+            protocol.buffer_updated(len(announced))
+            assert transport.written.endswith(b"xOo=\r\n\r\n" + b"\x88\x06\x03\xf1ours")
             protocol.transport.disconnect()
             protocol.transport.disconnect(graceful=False)
             assert transport.closed == ["close", "abort"]

@@ -109,11 +109,12 @@ def test_a_peer_that_does_not_answer_the_close_is_cut():
     assert rig.socket.cut is True
 
 
-def test_the_peers_close_is_answered():
+def test_a_peer_that_closes_and_does_not_go_is_cut():
     rig = Rig().begin()
     rig.give(b"\x03\xe8", kind=WSMsgType.CLOSE)
-    assert rig.socket.closed == (1000, "")
-    assert rig.socket.cut is False
+    assert rig.socket.closed is None, "the socket answers"
+    rig.sweep.pass_time(2.5)
+    assert rig.socket.cut is True
     rig.lose()
     assert rig.call.log == [("dropped", "line.lost")]
 
@@ -244,10 +245,16 @@ def test_a_few_bad_frames_a_second_are_borne_for_ever():
     assert len(rig.call.audio) == 120
 
 
-def test_a_frame_over_the_cap_closes_with_1009():
-    rig = Rig().begin().give(b'{"x":"' + b"a" * 65_536 + b'"}')
-    assert rig.socket.closed == (1009, "peer.frame_too_large")
+def test_what_the_socket_closed_for_is_told_and_logged_once(caplog: pytest.LogCaptureFixture):
+    rig = Rig().begin()
+    rig.line.on_peer_fault("peer.frame_too_large")
+    rig.give(media(2))
+    rig.lose()
     assert rig.call.log == [("dropped", "peer.frame_too_large")]
+    assert rig.call.audio == []
+    (record,) = caplog.records
+    assert record.getMessage() == "twilio line closed: peer.frame_too_large (2 messages, dropped {})"
+    assert record.__dict__["call"] == CALL
 
 
 # -- order (F12) ------------------------------------------------------------------------------------
@@ -417,34 +424,3 @@ def test_the_callback_may_end_the_line_at_any_moment():
     rig.give(media(4), media(3), media(2), media(5))
     assert len(taken) == 1
     assert rig.socket.closed == (1000, "enough")
-
-
-# -- fragments (RFC 6455, section 5.4) --------------------------------------------------------------
-
-
-def test_a_fragmented_message_is_one_message():
-    rig = Rig().begin()
-    data = json.dumps(media(2, b"\x09" * 160)).encode()
-    rig.give(data[:10], fin=False)
-    rig.give(data[10:200], kind=WSMsgType.CONTINUATION, fin=False)
-    rig.give(b"", kind=WSMsgType.PING)
-    rig.give(data[200:], kind=WSMsgType.CONTINUATION).give(media(3))
-    assert heard(rig) == [9, 3]
-
-
-def test_fragments_over_the_cap_close_with_1009():
-    rig = Rig().begin().give(b"{" * 40_000, fin=False).give(b"{" * 40_000, kind=WSMsgType.CONTINUATION, fin=False)
-    assert rig.socket.closed == (1009, "peer.frame_too_large")
-
-
-def test_many_empty_fragments_close_with_1009():
-    rig = Rig().begin().give(b"", fin=False)
-    for _ in range(5000):
-        rig.give(b"", kind=WSMsgType.CONTINUATION, fin=False)
-    assert rig.socket.closed == (1009, "peer.frame_too_large")
-
-
-def test_fragments_out_of_place_close_with_1002():
-    assert Rig().begin().give(b"x", kind=WSMsgType.CONTINUATION).socket.closed == (1002, "frame.fragmentation")
-    rig = Rig().begin().give(b"{", fin=False).give(media(2))
-    assert rig.socket.closed == (1002, "frame.fragmentation")

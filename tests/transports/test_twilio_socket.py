@@ -4,9 +4,11 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -18,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from antiphon.runtime.ports import CallStart, Line
 from antiphon.secret import Secret
 from antiphon.server.run import Running, run, serve
+from antiphon.server.twilio import router
 from antiphon.server.twilio_media import media_route
 from antiphon.transports.twilio_exchange import Exchange
 from antiphon.transports.twilio_settings import LineLimits, PhoneSettings
@@ -35,6 +38,8 @@ class Talkative(RecordingCall):
 
 
 class Switchboard(RecordingSwitchboard):
+    """Fits ``CallDesk`` as well."""
+
     def __init__(self, kind: type[RecordingCall] = RecordingCall) -> None:
         super().__init__()
         self.kind = kind
@@ -43,17 +48,29 @@ class Switchboard(RecordingSwitchboard):
         self.calls.append(self.kind(start, line))
         return self.calls[-1]
 
+    def has_room(self, call_id: str) -> bool:
+        return True
+
+    async def ended(self, call_id: str) -> str:
+        return ""
+
+    async def knows(self, call_id: str) -> bool:
+        return any(call.start.call_id == call_id for call in self.calls)
+
+    def call_over(self, call_id: str, status: str) -> None:
+        """Nobody waits for it here."""
+
 
 @contextlib.asynccontextmanager
 async def serving(
     switchboard: Switchboard, settings: PhoneSettings | None = None
 ) -> AsyncIterator[tuple[str, Exchange]]:
     exchange = Exchange(settings or PhoneSettings())
+    app = FastAPI()
+    app.include_router(router(exchange, switchboard))
     started: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
     routes = {"/media-stream": media_route(switchboard, exchange)}
-    task = asyncio.ensure_future(
-        serve(FastAPI(), routes, port=0, signals=False, tune_gc=False, on_ready=started.set_result)
-    )
+    task = asyncio.ensure_future(serve(app, routes, port=0, signals=False, tune_gc=False, on_ready=started.set_result))
     await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
     server = started.result()
     yield server.url("/media-stream", "ws"), exchange
@@ -179,6 +196,78 @@ def test_only_what_twilio_signed_is_accepted():
     drive(main)
 
 
+async def post(url: str, form: dict[str, str], signature: str) -> tuple[int, bytes]:
+    """A webhook of Twilio's, sent to the server itself."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    body = urlencode(form).encode()
+    writer.write(
+        f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
+        f"X-Twilio-Signature: {signature}\r\n\r\n".encode()
+        + body
+    )
+    head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), answer
+
+
+def test_a_recorded_call_cannot_be_replayed(caplog: pytest.LogCaptureFixture):
+    """All that Twilio sent for a call, sent once more to the letter: nobody is connected, and the log says so."""
+
+    async def main() -> None:
+        switchboard = Switchboard()
+        sign = RequestValidator(TOKEN).compute_signature
+        upgrade = {"X-Twilio-Signature": sign("wss://voice.example.org/media-stream", {})}
+        form = {"CallSid": CALL, "From": "+919812345678", "CallStatus": "ringing"}
+        async with serving(switchboard, SIGNED) as (url, exchange):
+            begins = f"http{url.removeprefix('ws').rpartition('/')[0]}/voice?language=hi-IN"
+            signature = sign("https://voice.example.org/voice?language=hi-IN", form)
+            status, answer = await post(begins, form, signature)
+            assert status == 200
+            (token,) = re.findall(rb'name="token" value="([^"]+)"', answer)
+            told = start(token=token.decode())
+            async with connect(url, additional_headers=upgrade) as client:
+                await say(client, CONNECTED, told)
+                await eventually(lambda: len(switchboard.calls) == 1)
+                assert switchboard.calls[0].start.call_id == CALL
+
+                assert await post(begins, form, signature) == (200, answer), (
+                    "a retry gets the same, with the same token"
+                )
+                async with connect(url, additional_headers=upgrade) as replayed:
+                    await say(replayed, CONNECTED, told)
+                    assert await closing(replayed) == (1008, "auth.stream_token_used")
+                other = {"CallSid": CALL.replace("7", "8")}
+                other_token = exchange.tokens.issue(other["CallSid"])  # type: ignore[union-attr]
+                async with connect(url, additional_headers=upgrade) as misused:
+                    await say(misused, CONNECTED, start(token=other_token))
+                    assert await closing(misused) == (1008, "auth.stream_token")
+                assert switchboard.calls[0].log == [], "the call itself never notices"
+            assert len(switchboard.calls) == 1
+        # Another process of the same account, with the same journal: it never saw the first request.
+        async with serving(switchboard, SIGNED) as (url, _):
+            begins = f"http{url.removeprefix('ws').rpartition('/')[0]}/voice?language=hi-IN"
+            status, answer = await post(begins, form, signature)
+            assert (status, json.loads(answer)["error"]["code"]) == (403, "auth.replayed")
+
+    drive(main)
+    lines = [(record.getMessage(), record.__dict__.get("call")) for record in caplog.records]
+    assert ("twilio line closed: auth.stream_token_used (2 messages, dropped {})", CALL) in lines
+    assert ("twilio line closed: auth.stream_token (2 messages, dropped {})", CALL) in lines
+    assert ("webhook /voice from 127.0.0.1 refused: auth.replayed", None) in lines
+
+
+def test_a_forged_upgrade_is_logged(caplog: pytest.LogCaptureFixture):
+    async def main() -> None:
+        async with serving(Switchboard(), SIGNED) as (url, _):
+            with pytest.raises(InvalidStatus):
+                await connect(url, additional_headers={"X-Twilio-Signature": "A" * 28})
+
+    drive(main)
+    assert "stream from 127.0.0.1 refused: auth.twilio_signature" in caplog.messages
+
+
 def test_a_web_page_elsewhere_cannot_open_a_line_on_this_machine():
     async def main() -> None:
         async with serving(Switchboard()) as (url, _):
@@ -220,14 +309,14 @@ async def _second_call(client: ClientConnection) -> None:
     ("attack", "expected"),
     [
         (_bad_frames, (1008, "line.bad_frames")),
-        (_too_large, (1009, None)),
-        (_fragmented_too_large, (1009, None)),
+        (_too_large, (1009, "peer.frame_too_large")),
+        (_fragmented_too_large, (1009, "peer.frame_too_large")),
         (_flood, (1008, "line.flood")),
         (_second_call, (1008, "line.second_start")),
     ],
 )
 def test_a_bad_peer_is_closed_with_a_code_and_others_never_notice(
-    attack: Callable[[ClientConnection], Awaitable[None]], expected: tuple[int, str | None]
+    attack: Callable[[ClientConnection], Awaitable[None]], expected: tuple[int, str]
 ):
     async def main() -> None:
         switchboard = Switchboard(Talkative)
@@ -251,13 +340,10 @@ def test_a_bad_peer_is_closed_with_a_code_and_others_never_notice(
                 await good.recv()
                 number += 1
                 await asyncio.sleep(0.005)
-            code, reason = task.result()
-            assert code == expected[0]
-            if expected[1]:
-                assert reason == expected[1]
+            assert task.result() == expected
             victim = next(call for call in switchboard.calls if call.start.call_id == "CAbad")
             await eventually(lambda: bool(victim.log))
-            assert victim.log[-1][0] == "dropped"
+            assert victim.log[-1] == ("dropped", expected[1])
 
     drive(main)
 

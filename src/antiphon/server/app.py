@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -41,6 +41,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host: Sessions
     vitals: Vitals
     checks: Mapping[str, HealthCheck] = {}
+    stages: Callable[[], Mapping[str, Any]] = dict
+    """How the providers are, by stage: breakers and latencies."""
     routers: Sequence[APIRouter] = ()
     check_timeout_s: float = 2.0
 
@@ -73,6 +75,7 @@ def _vital_signs(services: Services) -> APIRouter:
             "loop_lag_ms": round(vitals.loop_lag_ms, 1),
             "draining": vitals.draining,
             "checks": results,
+            "stages": services.stages(),
         }
         if "redis" in results:
             answer["redis_connected"] = results["redis"]

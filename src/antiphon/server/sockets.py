@@ -6,8 +6,9 @@ HTTP; no 101). It may also raise one of ``antiphon.errors``.
 
 What a listener gets: whole messages only (fragments are put together; ``frame.fin`` is always 1), text, binary
 and pong frames and at the end the close frame, which is answered for it. Pings are answered for it as well.
-Optional attributes of a listener: ``subprotocol: str`` (one of those offered, chosen in ``__init__``) and
-``on_drain()`` (the server is about to stop: end at the next good moment).
+Optional attributes of a listener: ``subprotocol: str`` (one of those offered, chosen in ``__init__``),
+``on_drain()`` (the server is about to stop: end at the next good moment) and ``on_peer_fault(code: str)`` (the
+peer broke the protocol and was sent a close with this reason; ``on_ws_disconnected`` follows).
 
 What a listener owes: it sends what may be dropped only while
 ``transport.underlying_transport.get_write_buffer_size()`` is small (F15). A peer with more than
@@ -24,16 +25,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport, WSUpgradeRequest
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 from picows import WSUpgradeResponse as Response
 from picows import WSUpgradeResponseWithListener as ResponseWithListener
 from picows.picows import WSProtocol, _make_test_ws_frame  # type: ignore[attr-defined]
 
 from antiphon.errors import AntiphonError, FrameTooLarge, PeerError
 from antiphon.server.answers import Refusal, refusal_for, refuse
+from antiphon.server.fragments import Fragments
 from antiphon.server.outlet import Outlet
-from antiphon.server.picows_log import PICOWS_LOG
-from antiphon.transports.fragments import Fragments
+from antiphon.server.picows_log import PicowsLog
 
 log = logging.getLogger("antiphon.server.sockets")
 
@@ -154,8 +155,8 @@ class MediaSocket(WSListener):
         if transport.is_close_frame_sent and kind is not WSMsgType.CLOSE:
             return  # what the peer had on its way when we closed
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "no extension was agreed on")
-        if (kind is _TEXT or kind is _BINARY) and frame.fin and not self._fragments.begun:
+            self._refuse(WSCloseCode.PROTOCOL_ERROR, "frame.extension")  # none was agreed on
+        elif (kind is _TEXT or kind is _BINARY) and frame.fin and not self._fragments.begun:
             self._on_message(transport, frame)
         elif kind is _TEXT or kind is _BINARY or kind is _CONTINUATION:
             self._on_fragment(transport, frame)
@@ -186,22 +187,40 @@ class MediaSocket(WSListener):
                 fin=bool(frame.fin),
             )
         except FrameTooLarge as wrong:
-            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, wrong.code) from wrong
+            self._refuse(WSCloseCode.MESSAGE_TOO_BIG, wrong.code)
         except PeerError as wrong:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, wrong.code) from wrong
-        if whole is not None:
-            is_text, payload = whole
-            self._on_message(transport, _make_test_ws_frame(_TEXT if is_text else _BINARY, payload, True, False))
+            self._refuse(WSCloseCode.PROTOCOL_ERROR, wrong.code)
+        else:
+            if whole is not None:
+                is_text, payload = whole
+                self._on_message(transport, _make_test_ws_frame(_TEXT if is_text else _BINARY, payload, True, False))
+
+    def on_parser_error(self, code: WSCloseCode) -> None:
+        """picows cannot make a frame of what came, or will not: the header announces more than the limit."""
+        too_large = code is WSCloseCode.MESSAGE_TOO_BIG
+        self._refuse(code, FrameTooLarge.default_code if too_large else "frame.protocol")
+
+    def _refuse(self, code: WSCloseCode, reason: str) -> None:
+        """Closes and leaves at once: what the peer has on its way is read by nobody and needs no room."""
+        transport = self._transport
+        if transport is not None and not transport.is_close_frame_sent:
+            transport.send_close(code, reason)
+            transport.disconnect()
+            self._tell("on_peer_fault", reason)
 
     # -- what the server orders ---------------------------------------------------------------------
 
     def drain(self) -> None:
-        on_drain = getattr(self._listener, "on_drain", None)
-        if on_drain is not None:
+        self._tell("on_drain")
+
+    def _tell(self, name: str, *what: str) -> None:
+        """Calls an optional method of the listener. A defect in one must not keep the others from being told."""
+        method = getattr(self._listener, name, None)
+        if method is not None:
             try:
-                on_drain()
+                method(*what)
             except Exception:
-                log.exception("on_drain failed")
+                log.exception("%s failed", name)
 
     def close(self, code: int, reason: str) -> None:
         if self._transport is not None and not self._outlet.is_closing():
@@ -238,7 +257,7 @@ def open_media_socket(
         ws_path=None,
         is_client_side=False,
         ws_listener_factory=accept,
-        logger=PICOWS_LOG,
+        logger=PicowsLog(socket.on_parser_error),
         disconnect_on_exception=True,
         websocket_handshake_timeout=None,  # the handshake is complete below
         enable_auto_ping=False,  # a task per socket; lines time out on silence themselves

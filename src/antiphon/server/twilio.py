@@ -1,21 +1,28 @@
 """Twilio's webhooks: what a call does when it comes in, when its stream ended, and what Twilio reports of it.
 
-``POST /voice`` connects the call to a media stream. A stream can end for two reasons, and Twilio tells the same for
+``POST /voice`` asks for the caller's language where there is a choice (``twilio_menu``), and connects the call to a
+media stream. A stream can end for two reasons, and Twilio tells the same for
 both: the conversation is over, or something of ours broke. So ``<Connect>`` names an ``action`` webhook, and a
 ``<Redirect>`` follows for the case that Twilio goes on to the next verb instead; both ask the call book. A call that
 ended on purpose gets ``<Hangup/>``, or ``<Dial>`` if it was handed over; any other is connected again under the same
 call id, a few times, then hears an apology. Twilio asks ``action`` when we close a stream; whether it also does after
 an abrupt loss is not documented: confirm it with a live account.
 
-Webhooks may come by GET as well as by POST, as the account is set up. Twilio's signature has no date, so a request that
-was recorded can be sent again: it has no second effect (answers are kept by call id and event), and a stream token
-works once.
+Webhooks may come by GET as well as by POST, as the account is set up.
+
+Replays. Twilio's signature has no date: a request that was recorded stays valid. So every address we give Twilio to
+come back to has a one-time word in its query, which the signature covers, and no two honest requests carry the same
+signature, but for Twilio's own retry within seconds. That one gets the answer of the first, whose stream token works
+once; later ones are refused (403 ``auth.replayed``), and so is a call that begins a second time. The idempotency token
+that Twilio sends in a header is not signed: who replays would choose another.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode
@@ -26,7 +33,7 @@ from fastapi import APIRouter, Request, Response
 from antiphon.errors import NotAllowed, PeerError
 from antiphon.server import twiml
 from antiphon.server.answers import refuse
-from antiphon.transports.twilio_auth import check_webhook
+from antiphon.transports.twilio_auth import SIGNATURE_HEADER, check_webhook
 from antiphon.transports.twilio_exchange import Exchange
 from antiphon.transports.twilio_start import CALL_PARAMETER, CALLER_PARAMETER, LANGUAGE_PARAMETER, TOKEN_PARAMETER
 
@@ -34,7 +41,11 @@ log = logging.getLogger("antiphon.server.twilio")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 200
+RETRY_S = 30.0
+"""Twilio gives a webhook 15 s in all, its retries among them ("Webhook connection overrides"); twice that."""
 _CALL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+_TWILIO_CALL_ID = re.compile(r"CA[0-9a-fA-F]{32}")
+"""A signature is over names and values without a mark between them: the id's length says where its value ends."""
 _TRANSFER = "transfer:"
 """A call that hung up for this reason goes on with who follows the colon: a number or a SIP address."""
 _OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
@@ -49,6 +60,9 @@ class CallDesk(Protocol):
     async def ended(self, call_id: str) -> str:
         """Why the call ended on purpose, as far as a shared store knows, or ``""``."""
 
+    async def knows(self, call_id: str) -> bool:
+        """True if a stream of this call was ever opened, as far as a shared store knows."""
+
     def call_over(self, call_id: str, status: str) -> None:
         """Twilio says that the phone call itself is over, so nobody will come back to it."""
 
@@ -59,6 +73,7 @@ class Webhook(msgspec.Struct, frozen=True):
     call_id: str
     fields: dict[str, str]
     event: str
+    """The same for the same event only; "": cannot be told."""
     server: str
     """This server's own socket address, ``host:port``: for TwiML on a machine without a public URL."""
 
@@ -76,15 +91,18 @@ class Webhooks:
         self._desk = desk
 
     async def voice(self, request: Webhook) -> str:
-        """A call comes in, chose a language, or fell through to the ``<Redirect>`` behind its stream."""
+        """A call comes in, answered the menu, or fell through to the ``<Redirect>`` behind its stream."""
         if request.get("resume"):
             return await self.after(request)
+        if self._tokens and (self._book.ended(request.call_id) or await self._desk.knows(request.call_id)):
+            raise NotAllowed("this call has begun before", code="auth.replayed")
         if not self._desk.has_room(request.call_id):
-            log.warning("call %s rejected as busy: admission.full", request.call_id)
-            return twiml.response(twiml.reject())
-        if self._settings.menu and not request.get("language"):
+            log.warning("the call is rejected as busy: admission.full", extra={"call": request.call_id})
+            # Only a call that nobody answered yet can be rejected, and the menu answers it.
+            return self._apology() if request.get("menu") else twiml.response(twiml.reject())
+        if self._settings.menu.choices and not request.get("language"):
             return self._menu(request)
-        return self._book.answer_once(request.call_id, request.event, lambda: self._connect(request))
+        return self._connect(request)
 
     async def after(self, request: Webhook) -> str:
         """The stream ended: the call is over, or comes back."""
@@ -97,33 +115,34 @@ class Webhooks:
             return twiml.response(twiml.HANGUP)
         if ended:
             return twiml.response(twiml.HANGUP)
-        return self._book.answer_once(call_id, request.event, lambda: self._reconnect(request))
+        return self._reconnect(request)
 
-    def status(self, request: Webhook) -> None:
+    async def status(self, request: Webhook) -> str:
         """A report of the call or of its stream; repeated ones have no further effect."""
         call_status = request.get("CallStatus")
         if call_status in _OVER:
             self._book.note_ended(request.call_id, f"status.{call_status}")
             self._desk.call_over(request.call_id, call_status)
         if request.get("StreamEvent") == "stream-error":
-            log.warning("stream of call %s failed: %r", request.call_id, request.get("StreamError")[:200])
+            told = {"call": request.call_id}
+            log.warning("the stream failed: %r", request.get("StreamError")[:200], extra=told)
+        return ""
 
     def _reconnect(self, request: Webhook) -> str:
         times = self._book.count_reconnect(request.call_id)
         if times > self._settings.reconnects:
-            log.error("call %s broke %s times: said the apology and hung up", request.call_id, times)
+            log.error("broke %s times: said the apology and hung up", times, extra={"call": request.call_id})
+            self._book.note_ended(request.call_id, "gave_up")
             self._desk.call_over(request.call_id, "gave_up")
-            return twiml.response(twiml.say(self._settings.apology, self._settings.apology_language), twiml.HANGUP)
-        log.warning("stream of call %s broke, connecting again (%s)", request.call_id, times)
+            return self._apology()
+        log.warning("the stream broke, connecting again (%s)", times, extra={"call": request.call_id})
         return self._connect(request)
 
     def _connect(self, request: Webhook) -> str:
         settings, call_id = self._settings, request.call_id
-        language = request.get("language")
-        if settings.menu and not language:
-            language = next((c.language for c in settings.menu if c.digit == request.get("Digits")), "")
-        query = f"?{urlencode({'language': language})}" if language else ""
-        resume = f"?{urlencode({'resume': '1', **({'language': language} if language else {})})}"
+        # The address says it too, for a process that does not have this call in its book.
+        language = self._book.language(call_id) or request.get("language")
+        query = {"once": secrets.token_urlsafe(9)} | ({"language": language} if language else {})
         parameters = {
             CALL_PARAMETER: call_id,
             TOKEN_PARAMETER: self._tokens.issue(call_id) if self._tokens else "",
@@ -134,25 +153,47 @@ class Webhooks:
         return twiml.response(
             *twiml.connect(
                 stream=stream,
-                action=settings.http_url(f"{settings.voice_path}/after") + query,
-                resume=settings.http_url(settings.voice_path) + resume,
+                action=settings.http_url(f"{settings.voice_path}/after?{urlencode(query)}"),
+                resume=settings.http_url(f"{settings.voice_path}?{urlencode({'resume': '1'} | query)}"),
                 status=settings.http_url(f"{settings.voice_path}/status"),
                 parameters=parameters,
             )
         )
 
     def _menu(self, request: Webhook) -> str:
-        """A68: the caller picks a language by key; without a usable one the first is taken."""
-        settings = self._settings
-        here = settings.http_url(settings.voice_path)
-        first = settings.menu[0].language
-        if digit := request.get("Digits"):
-            chosen = next((c.language for c in settings.menu if c.digit == digit), first)
-            return twiml.response(twiml.redirect(f"{here}?{urlencode({'language': chosen})}"))
+        """A68: the caller picks a language by key or by its name.
+
+        An answer that means none is asked for once more. A caller who says nothing, or nothing usable twice, has
+        chosen nothing: the call begins in the default language and may change (X42).
+        """
+        asked, digits, speech = request.get("menu"), request.get("Digits"), request.get("SpeechResult")
+        if not asked:
+            return self._ask("1")
+        language = self._settings.menu.meant(digits, speech)
+        if language:
+            log.info("%s was chosen by %s", language, "key" if digits else "word", extra={"call": request.call_id})
+            self._book.note_language(request.call_id, language)
+        elif (digits or speech) and asked == "1":
+            return self._ask("2")
+        return self._connect(request)
+
+    def _ask(self, time: str) -> str:
+        settings, menu = self._settings, self._settings.menu
+
+        def back(answer: str) -> str:
+            query = urlencode({"menu": answer, "once": secrets.token_urlsafe(9)})
+            return settings.http_url(f"{settings.voice_path}?{query}")
+
+        said = (self._say(each.prompt, each.language) for each in menu.choices)
         return twiml.response(
-            twiml.gather_digit(here, ((choice.prompt, choice.language) for choice in settings.menu)),
-            twiml.redirect(f"{here}?{urlencode({'language': first})}"),
+            twiml.gather(back(time), said, hears=menu.hears, hints=menu.hints), twiml.redirect(back("silence"))
         )
+
+    def _apology(self) -> str:
+        return twiml.response(self._say(self._settings.apology, self._settings.apology_language), twiml.HANGUP)
+
+    def _say(self, text: str, language: str) -> str:
+        return twiml.say(text, language, self._settings.say_voice(language))
 
 
 def router(exchange: Exchange, desk: CallDesk) -> APIRouter:
@@ -168,11 +209,7 @@ def router(exchange: Exchange, desk: CallDesk) -> APIRouter:
         return await _answer(exchange, f"{path}/after", request, hooks.after)
 
     async def status(request: Request) -> Response:
-        try:
-            hooks.status(await _read(exchange, f"{path}/status", request))
-        except PeerError as refused:
-            return _refuse(request, refused)
-        return Response(status_code=204)
+        return await _answer(exchange, f"{path}/status", request, hooks.status)
 
     for route, endpoint in ((path, voice), (f"{path}/after", after), (f"{path}/status", status)):
         routes.add_api_route(route, endpoint, methods=["POST", "GET"], include_in_schema=False)
@@ -184,9 +221,15 @@ async def _answer(
 ) -> Response:
     try:
         webhook = await _read(exchange, path, request)
+        answer = await exchange.book.answer_once(
+            webhook.call_id,
+            webhook.event,
+            lambda: reply(webhook),
+            within_s=RETRY_S if exchange.tokens else math.inf,
+        )
     except PeerError as refused:
         return _refuse(request, refused)
-    return Response(await reply(webhook), media_type=twiml.CONTENT_TYPE)
+    return Response(answer, media_type=twiml.CONTENT_TYPE) if answer else Response(status_code=204)
 
 
 async def _read(exchange: Exchange, path: str, request: Request) -> Webhook:
@@ -203,9 +246,11 @@ async def _read(exchange: Exchange, path: str, request: Request) -> Webhook:
     )
     fields = dict(_pairs(query.encode("latin-1"))) | dict(form)
     call_id = fields.get("CallSid", "")
-    if not _CALL_ID.fullmatch(call_id):
+    is_signed = bool(exchange.settings.auth_token)
+    if not (_TWILIO_CALL_ID if is_signed else _CALL_ID).fullmatch(call_id):
         raise PeerError("a webhook names its call in CallSid", code="webhook.call_sid")
-    event = request.headers.get("i-twilio-idempotency-token", "") or fields.get("StreamSid", "")
+    # A checked signature is of this very address and these very fields.
+    event = request.headers.get(SIGNATURE_HEADER if is_signed else "i-twilio-idempotency-token", "")
     host, port = request.scope.get("server") or ("127.0.0.1", None)
     host = f"[{host}]" if ":" in host else host
     return Webhook(call_id, fields, f"{path} {event}" if event else "", f"{host}:{port}" if port else host)

@@ -34,14 +34,25 @@ def connect(*, stream: str, action: str, resume: str, status: str, parameters: M
     )
 
 
-def say(text: str, language: str) -> str:
-    return f"<Say language={_quoted(language)}>{_text(text)}</Say>"
+def say(text: str, language: str, voice: str = "") -> str:
+    """``voice``: one of Twilio's that speaks ``language``; "" is Twilio's own choice."""
+    chosen = f" voice={_quoted(voice)}" if voice else ""
+    return f"<Say language={_quoted(language)}{chosen}>{_text(text)}</Say>"
 
 
-def gather_digit(action: str, prompts: Iterable[tuple[str, str]]) -> str:
-    """Asks for one key while the prompts (text, language) are said; without a key the next verb runs."""
-    spoken = "".join(say(text, language) for text, language in prompts)
-    return f'<Gather numDigits="1" timeout="5" action={_quoted(action)}>{spoken}</Gather>'
+def gather(action: str, said: Iterable[str], *, hears: str = "", hints: Iterable[str] = ()) -> str:
+    """Asks for one key, or for a few words, while the ``say`` verbs are said; without an answer the next verb runs.
+
+    ``hears``: the language of the words, "" for keys alone; ``hints`` are what may be said. Twilio posts ``Digits`` or
+    ``SpeechResult`` to ``action``. Source: Twilio, "TwiML Voice: <Gather>": the timeout of 5 s begins when all is said,
+    a hint may hold no comma.
+    """
+    listens = ""
+    if hears:
+        expected = ",".join(hint.replace(",", " ") for hint in hints)
+        listens = f' input="dtmf speech" language={_quoted(hears)} speechTimeout="auto"'
+        listens += f" hints={_quoted(expected)}" if expected else ""
+    return f'<Gather numDigits="1" timeout="5"{listens} action={_quoted(action)}>{"".join(said)}</Gather>'
 
 
 def dial(target: str) -> str:

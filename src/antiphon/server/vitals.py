@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
+import signal
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,8 +26,8 @@ class Vitals:
 
     ``watchdog_s``: a loop that stands still for this long ends the process with status 1, after writing every
     thread's stack to ``dump_to`` (default: stderr): a frozen process would keep its calls, a dead one lets
-    another take them over. 1 s is a sensible value; 0 turns it off. A process has one watchdog.
-    Raises ``ConfigError`` for one shorter than 0.4 s.
+    another take them over. 1 s is a sensible value where one does; 0 turns it off. A process has one watchdog. One
+    that is stopped on purpose (Ctrl-Z) is not frozen. Raises ``ConfigError`` for one shorter than 0.4 s.
     """
 
     def __init__(
@@ -34,10 +38,10 @@ class Vitals:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if 0 < watchdog_s < 0.4:  # it is armed anew every quarter, a tick later at worst; collections stop the loop too
-            raise ConfigError("the watchdog must be 0 (off) or at least 0.4 seconds: shorter ones fire on a live loop")
+            raise ConfigError("server.watchdog_s must be 0 (off) or at least 0.4: shorter ones fire on a live loop")
         self.draining = False
         self._watchdog_s = watchdog_s
-        self._dump_to = dump_to
+        self._dump_to = dump_to or sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - None: closed by the shell
         self._clock = clock
         self._born = clock()
         self._due = 0.0
@@ -63,13 +67,23 @@ class Vitals:
         if self._timer is None:
             self._rearm()
             self._next_tick()
+            if self._watchdog_s and threading.current_thread() is threading.main_thread():
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._sleep)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             if self._watchdog_s:
-                faulthandler.cancel_dump_traceback_later()
+                self._disarm()
+                if threading.current_thread() is threading.main_thread():
+                    asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
+
+    def _sleep(self) -> None:
+        """Stops the process, as the signal would have; when it is continued it is watched again."""
+        self._disarm()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._rearm()
 
     def _next_tick(self) -> None:
         self._due = self._clock() + TICK_S
@@ -84,7 +98,8 @@ class Vitals:
         # Each arming starts a thread, about 50 us: so not on every tick.
         if self._watchdog_s and self._clock() >= self._armed_until:
             self._armed_until = self._clock() + self._watchdog_s / 4
-            if self._dump_to is None:
-                faulthandler.dump_traceback_later(self._watchdog_s, exit=True)
-            else:
-                faulthandler.dump_traceback_later(self._watchdog_s, exit=True, file=self._dump_to)
+            faulthandler.dump_traceback_later(self._watchdog_s, exit=True, file=self._dump_to)
+
+    def _disarm(self) -> None:
+        self._armed_until = 0.0
+        faulthandler.cancel_dump_traceback_later()

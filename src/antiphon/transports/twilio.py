@@ -14,11 +14,10 @@ import logging
 from binascii import b2a_base64
 from collections.abc import Callable
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from antiphon.errors import AdmissionRefused, AntiphonError, BadFrame, FrameTooLarge, PeerError
+from antiphon.errors import AdmissionRefused, AntiphonError, BadFrame, PeerError
 from antiphon.runtime.ports import CallSink, Switchboard
-from antiphon.transports.fragments import Fragments
 from antiphon.transports.line_guard import LineGuard, Verdict
 from antiphon.transports.line_stats import LineStats
 from antiphon.transports.sequence import SequenceWindow
@@ -56,8 +55,8 @@ class TwilioLine(WSListener):
     """One media stream, from its upgrade to its end. Fits the ``Line`` port.
 
     ``tokens``: streams must name one of these; ``None``: they need not. The line itself closes with 1008 (limits,
-    tokens, a second call on the same stream), 1009 (message too large), 1013 (no room, or a peer that does not read)
-    and 1003 (other audio than mu-law at 8000 Hz).
+    tokens, a second call on the same stream), 1013 (no room, or a peer that does not read) and 1003 (other audio than
+    mu-law at 8000 Hz). It gets whole messages within the limit of its socket, which answers the peer's close as well.
 
     Hanging up: a stream cannot end a phone call. ``hang_up`` notes in the book that the call ended on purpose and
     closes the stream; Twilio then asks the ``action`` webhook of ``<Connect>``, which answers ``<Hangup/>`` for a
@@ -93,7 +92,6 @@ class TwilioLine(WSListener):
         self._window: SequenceWindow[Inbound] = SequenceWindow(self._limits.reorder_window)
         self._open = False
         self._choked = False
-        self._fragments = Fragments(self._limits.max_message_bytes)
         self._guard = LineGuard(self._limits, sweep.clock())
         self._held_at = 0
         self._cut_at = 0.0
@@ -109,14 +107,20 @@ class TwilioLine(WSListener):
         self._sweep.join(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type is _TEXT and frame.fin and not self._fragments.begun:
+        kind = frame.msg_type
+        if kind is _TEXT:
             if self._open:
-                if frame.payload_size > self._limits.max_message_bytes:
-                    self._fail(1009, "peer.frame_too_large")
-                else:
-                    self._receive(frame.get_payload_as_bytes())
-        else:
-            self._on_other_frame(transport, frame)
+                self._receive(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.BINARY:
+            if self._open:
+                self.stats.messages += 1
+                self._unusable("frame.binary")
+        elif kind is WSMsgType.CLOSE:
+            self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
+
+    def on_peer_fault(self, code: str) -> None:
+        self._log_end(code)
+        self._end(code)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._sweep.leave(self)
@@ -282,34 +286,6 @@ class TwilioLine(WSListener):
         if verdict is not None and self._open:
             self._fail(*verdict)
 
-    def _on_other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if kind is WSMsgType.CLOSE:
-            transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
-            self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
-        elif self._open and kind in (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            self._on_fragment(kind, frame)
-
-    def _on_fragment(self, kind: WSMsgType, frame: WSFrame) -> None:
-        try:
-            whole = self._fragments.add(
-                frame.get_payload_as_bytes(),
-                text=kind is _TEXT,
-                continues=kind is WSMsgType.CONTINUATION,
-                fin=frame.fin,
-            )
-        except FrameTooLarge as wrong:
-            self._fail(1009, wrong.code)
-        except PeerError as wrong:
-            self._fail(1002, wrong.code)
-        else:
-            if whole is not None and whole[0]:
-                self._receive(whole[1])
-            elif whole is not None:
-                self.stats.messages += 1
-                self._unusable("frame.binary")
-
     # -- the call begins ----------------------------------------------------------------------------
 
     def _start(self, message: Start) -> None:
@@ -350,15 +326,18 @@ class TwilioLine(WSListener):
 
     def _fail(self, code: int, reason: str) -> None:
         """The line ends the connection; the call is told and may come back on another."""
-        log.warning(
-            "twilio line closed: %s (call %s, %s messages, dropped %s)",
-            reason,
-            repr(self.call_id[:64]) if self.call_id else "-",  # it is the peer's word
-            self.stats.messages,
-            self.stats.dropped,
-        )
+        self._log_end(reason)
         self._end(reason)
         self._shut(code, reason)
+
+    def _log_end(self, reason: str) -> None:
+        log.warning(
+            "twilio line closed: %s (%s messages, dropped %s)",
+            reason,
+            self.stats.messages,
+            self.stats.dropped,
+            extra={"call": self.call_id[:64]},  # it is the peer's word
+        )
 
     def _end(self, code: str) -> None:
         self._open = False

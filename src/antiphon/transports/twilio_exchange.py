@@ -17,8 +17,9 @@ class Exchange:
         self, settings: PhoneSettings, *, book: CallBook | None = None, sweep: LineSweep | None = None
     ) -> None:
         self.settings = settings
-        self.book = book or CallBook()
-        self.sweep = sweep or LineSweep()
+        # Not "or": both have a length, and begin empty.
+        self.book = CallBook() if book is None else book
+        self.sweep = LineSweep() if sweep is None else sweep
         self.tokens = StreamTokens(settings) if settings.auth_token and settings.stream_token else None
 
     def line(self, switchboard: Switchboard) -> TwilioLine:

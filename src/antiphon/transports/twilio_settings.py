@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from antiphon.errors import ConfigError
 from antiphon.secret import Secret
+from antiphon.transports.twilio_menu import LanguageMenu
+
+SAY_VOICES: Final = {
+    "en-IN": "Google.en-IN-Standard-A",
+    "hi-IN": "Google.hi-IN-Standard-A",
+    "te-IN": "Google.te-IN-Standard-A",
+    "gu-IN": "Google.gu-IN-Standard-C",
+}
+"""By language, the voices in which Twilio itself speaks. Source: Twilio, "Text-to-Speech", the table of voices: only
+Google's speak Telugu and Gujarati. Its default voice speaks neither, and ``<Say>`` fails with a voice that does not
+speak the language (Twilio, "TwiML Voice: <Say>"). These are the plain voices, which cost least; there are better ones.
+"""
 
 
 class LineLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one line may do before it is closed. Times are checked by a sweep every half second.
 
-    - ``max_message_bytes``: a longer message closes the line with WebSocket code 1009.
     - ``bad_messages`` unusable messages may come at once, ``bad_messages_per_s`` for ever; beyond:
       1008 ``line.bad_frames``.
     - ``burst_ms`` of audio may come at once (a network that stalled and recovered delivers its backlog so), and
@@ -27,7 +39,6 @@ class LineLimits(msgspec.Struct, frozen=True, kw_only=True):
     - ``close_timeout_s`` for the peer to answer our close before the connection is cut.
     """
 
-    max_message_bytes: int = 65_536
     bad_messages: int = 50
     bad_messages_per_s: float = 5.0
     burst_ms: int = 10_000
@@ -46,14 +57,6 @@ class LineLimits(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"twilio.limits.{name} must be above 0")
 
 
-class MenuChoice(msgspec.Struct, frozen=True):
-    """One line of the spoken language menu: press ``digit`` for ``language``; ``prompt`` is said in it."""
-
-    digit: str
-    language: str
-    prompt: str
-
-
 class PhoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The phone leg.
 
@@ -64,7 +67,8 @@ class PhoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     - ``stream_token``: streams must also carry the one-time token of our own TwiML. Turn it off only when the TwiML is
       written elsewhere; the signature is still checked.
     - ``reconnects``: how often one call whose stream broke is connected again before it hears the apology.
-    - ``menu``: languages offered before the stream opens (A68); empty: none.
+    - ``menu``: languages offered before the stream opens (A68); without choices: none.
+    - ``say_voices``: by language, Twilio's voices where they are to be others than those of ``SAY_VOICES``.
     - ``apology``: said by Twilio itself, so it needs no part of ours to work.
     """
 
@@ -76,7 +80,8 @@ class PhoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     stream_token: bool = True
     stream_token_ttl_s: int = 120
     reconnects: int = 5
-    menu: tuple[MenuChoice, ...] = ()
+    menu: LanguageMenu = LanguageMenu()
+    say_voices: dict[str, str] = {}
     apology: str = "Sorry, we have a technical problem. Please call again later."
     apology_language: str = "en-IN"
     limits: LineLimits = LineLimits()
@@ -94,6 +99,10 @@ class PhoneSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"twilio.{name} must start with /")
         if self.reconnects < 0 or self.stream_token_ttl_s <= 0:
             raise ConfigError("twilio.reconnects must not be negative and twilio.stream_token_ttl_s must be above 0")
+
+    def say_voice(self, language: str) -> str:
+        """Twilio's voice for a language; "" leaves the choice to Twilio."""
+        return self.say_voices.get(language) or SAY_VOICES.get(language, "")
 
     def http_url(self, path: str) -> str:
         """The public address of one of our webhooks; a relative one when no public URL is set."""

@@ -1,4 +1,4 @@
-"""WebSocket messages that arrive in pieces (RFC 6455, section 5.4). Pure."""
+"""WebSocket messages that arrive in pieces (RFC 6455, section 5.4): put together here, for every line. Pure."""
 
 from __future__ import annotations
 
