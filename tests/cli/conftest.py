@@ -1,6 +1,7 @@
-"""Lets the tests of this folder import what they share by name."""
+"""Lets the tests of this folder import what they share by name, and what those of the stores do."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))

@@ -114,10 +114,12 @@ def journal(script: Script) -> list[ev.Entry]:
 def report() -> CallReport:
     """What the caller of ``WHOLE`` says of it."""
     said = (
-        TurnReport(index=1, said="What is the fee?", answered=True, latency_ms=500.0, backchannels=("Aha.",)),
-        TurnReport(index=2, said="And for children?", answered=True, latency_ms=520.0, interrupted=True),
-        TurnReport(index=3, said="When does it begin?", answered=True, latency_ms=480.0, barged_in=True),
-        TurnReport(index=4, said="Okay, goodbye.", answered=True, latency_ms=510.0),
+        TurnReport(
+            index=1, began_ms=1000, said="What is the fee?", answered=True, latency_ms=500.0, backchannels=("Aha.",)
+        ),
+        TurnReport(index=2, began_ms=7000, said="And for children?", answered=True, latency_ms=520.0, interrupted=True),
+        TurnReport(index=3, began_ms=9450, said="When does it begin?", answered=True, latency_ms=480.0, barged_in=True),
+        TurnReport(index=4, began_ms=13000, said="Okay, goodbye.", answered=True, latency_ms=510.0),
     )
     return CallReport(
         call_id="CA1", url="ws://x", turns=[TurnReport(index=0, kind="greeting"), *said], ended_by="agent"

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import threading
 import wave
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from antiphon.cli import call
+from antiphon.cli import call, call_placing
 from antiphon.errors import ConfigError
 from antiphon.phone import Backchannel, Digits, HangUp, PhoneScript, Play, Say, Wait
 
@@ -25,7 +26,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 def script(*words: str) -> PhoneScript:
-    return call.script_from(parsed(*words))
+    return call_placing.script_from(parsed(*words))
 
 
 @pytest.fixture
@@ -70,7 +71,10 @@ def test_without_lines_a_sample_conversation_is_spoken():
         ("--digits", "12x"),
         ("--digits", ""),
         ("--backchannel", "mm@soon"),
-        ("--noise", "500"),
+        ("--say", " "),
+        ("--backchannel", "@1"),
+        ("--backchannel", "mm@-1"),
+        ("--backchannel", "mm@inf"),
         ("--wav", "/nowhere/at/all.wav"),
         ("--wav", __file__),
     ],
@@ -80,7 +84,15 @@ def test_arguments_that_cannot_be_meant(words: tuple[str, ...]):
         script(*words)
 
 
-@pytest.mark.parametrize("words", [("--param", "novalue"), ("--calls", "0"), ("--tts", "nobody", "--say", "a")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--param", "novalue"),
+        ("--tts", "nobody", "--say", "a"),
+        ("--url", "tel:+4912"),
+        ("--config", "/nowhere/antiphon.toml"),
+    ],
+)
 def test_faults_are_said_and_exit_with_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
     assert call.run(parsed(*words)) == 2
     assert "antiphon: [config" in capsys.readouterr().err
@@ -149,7 +161,8 @@ def test_one_call_prints_the_conversation(
     printed = capsys.readouterr().out
     assert "connected to ws://" in printed
     assert "ms after the caller" in printed
-    assert "1 of 1 turns answered; median " in printed
+    assert "1 of 1 turns replied to; median " in printed
+    assert "only the agent's journal tells" in printed
     assert saved.stat().st_size > 8000
     assert agent.started[-1]["callSid"] == "CAme"
     assert agent.started[-1]["customParameters"] == {"language": "te-IN", "a": "b=c"}
@@ -168,10 +181,58 @@ def test_many_calls_print_percentiles(agent: Agent, recording: str, capsys: pyte
     assert call.run(parsed(*words, *QUICK)) == 0
     printed = capsys.readouterr().out
     assert "end of speech to first sound" in printed
-    assert "5 calls, 0 failed; 5 of 5 turns answered" in printed
+    assert "5 calls, 0 failed; 5 of 5 turns replied to" in printed
     assert {start["callSid"] for start in agent.started[before:]} == {f"CAx-{n}" for n in range(1, 6)}
 
 
 def test_a_call_that_fails_says_so(recording: str, capsys: pytest.CaptureFixture[str]):
     assert call.run(parsed("--wav", recording, "--url", "ws://127.0.0.1:1/media-stream")) == 2
     assert "The call failed: no agent answers at" in capsys.readouterr().out
+
+
+def test_a_caller_who_says_nothing_is_no_failure(agent: Agent, capsys: pytest.CaptureFixture[str]):
+    assert call.run(parsed("--wait", "0.2", "--url", agent.url, *QUICK)) == 0
+    printed = capsys.readouterr().out
+    assert "the caller said nothing, so there was nothing to answer; the agent did not speak either" in printed
+    assert "0 of 0" not in printed
+    assert call.run(parsed("--wait", "0.2", "--url", agent.url, *QUICK, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["all_answered"] is True
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_without_a_url_the_server_of_the_settings_is_called(
+    agent: Agent, recording: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    port = agent.url.rpartition(":")[2].partition("/")[0]
+    before = len(agent.started)
+    (tmp_path / "antiphon.toml").write_text(f"[server]\nport = {port}\n")
+    assert call.run(parsed("--wav", recording, *QUICK)) == 0
+    (tmp_path / "antiphon.toml").write_text("[server]\nport = 1\n")
+    (tmp_path / "own.toml").write_text(f"[server]\nport = {port}\n")
+    assert call.run(parsed("--wav", recording, *QUICK, "--config", "own.toml")) == 0
+    monkeypatch.setenv("ANTIPHON_SERVER_PORT", port)
+    assert call.run(parsed("--wav", recording, *QUICK)) == 0
+    assert len(agent.started) == before + 3
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_settings_that_are_not_needed_are_not_asked_for(agent: Agent, recording: str, tmp_path: Path):
+    (tmp_path / "antiphon.toml").write_text("[server]\nprot = 1\n")
+    assert call.run(parsed("--wav", recording, *QUICK, "--url", agent.url)) == 0
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_port_that_nobody_knows_must_be_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recording: str
+):
+    monkeypatch.setenv("ANTIPHON_SERVER_PORT", "0")
+    assert call.run(parsed("--wav", recording)) == 2
+    assert "name it with --url" in capsys.readouterr().err
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings and no journal are here."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("ANTIPHON_")]:
+        monkeypatch.delenv(name)

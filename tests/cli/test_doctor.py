@@ -1,5 +1,6 @@
 """``antiphon doctor``: what is there is ok, what is missing is named with what mends it, and keys are never shown."""
 
+import importlib.util
 import json
 import socket
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from antiphon import cli
-from antiphon.cli import doctor_machine
+from antiphon.cli import doctor_keys, doctor_machine
 
 KEY = "sk-do-not-show-me-123456"
 
@@ -19,7 +20,7 @@ KEY = "sk-do-not-show-me-123456"
 @pytest.fixture(autouse=True)
 def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "SARVAM_API_KEY", "TWILIO_AUTH_TOKEN", "ANTIPHON_JOURNAL"):
+    for name in (*doctor_keys.KEYS, "TWILIO_AUTH_TOKEN", "ANTIPHON_JOURNAL"):
         monkeypatch.delenv(name, raising=False)
     for kind in ("STT", "LLM", "TTS", "INTENT", "RETRIEVAL"):
         monkeypatch.setenv(f"ANTIPHON_{kind}_PROVIDER", "fake")
@@ -67,6 +68,82 @@ def test_quick_tries_nothing(doctor) -> None:
     _, found, _ = doctor("--quick")
     assert "voices" not in found
     assert "journal" in found
+    assert found["providers"][0]["text"] == "stt fake, llm fake, tts fake, intent fake, retrieval fake"
+    assert found["knowledge"][0]["text"].startswith("the demo: ")
+
+
+def test_a_knowledge_base_is_looked_at_without_a_trial(doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_RETRIEVAL_PROVIDER", "lexical")
+    monkeypatch.setenv("ANTIPHON_RETRIEVAL_KNOWLEDGE", str(tmp_path / "none.toml"))
+    status, found, _ = doctor("--quick")
+    assert status == 1
+    [lack] = found["knowledge"]
+    assert lack["status"] == "missing"
+    assert "none.toml" in lack["text"]
+    assert {each["status"] for each in found["providers"]} == {"ok"}, "one file, one complaint"
+    (tmp_path / "none.toml").write_text(
+        'title = "x"\nlanguage = "en-IN"\n'
+        '[[entry]]\nid = "a"\ntopic = "t"\nquestion = "Q?"\nanswer = "A."\nsource = "s"\n'
+    )
+    status, found, _ = doctor("--quick")
+    assert (status, found["knowledge"][0]["text"]) == (0, f"{tmp_path / 'none.toml'}: 1 entry in en-IN")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ANTIPHON_LLM_PROVIDER", "nonsense", "[llm] [config.unknown_provider]"),
+        ("ANTIPHON_TTS_MODLE", "x", "[tts] [config.unknown_key]"),
+        ("ANTIPHON_STT_PROVIDER", "livekit", "plugin must be set"),
+    ],
+)
+def test_a_provider_that_cannot_be_built_is_found_without_a_trial(
+    doctor, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    status, found, _ = doctor("--quick")
+    assert status == 1
+    [lack] = [each for each in found["providers"] if each["status"] == "missing"]
+    assert told in lack["text"]
+
+
+def test_a_language_that_nobody_hears_is_noted(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "languages" not in doctor("--quick")[1]
+    monkeypatch.setenv("ANTIPHON_STT_PROVIDER", "pocketsphinx")
+    monkeypatch.setenv("ANTIPHON_LANGUAGES_OFFERED", "en-IN,hi-IN")
+    status, found, _ = doctor("--quick")
+    assert (status, found["languages"][0]["status"]) == (0, "note")
+    assert "pocketsphinx cannot hear hi-IN" in found["languages"][0]["text"]
+    assert '[languages] offered = ["en-IN"]' in found["languages"][0]["fix"]
+    monkeypatch.setenv("ANTIPHON_STT_FALLBACK", '[{"provider": "fake"}]')
+    assert "languages" not in doctor("--quick")[1], "another one of the chain may hear it"
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [(".", ("missing", "is a folder")), ("empty", ("ok", "is empty yet")), ("new", ("ok", "will be created"))],
+)
+def test_where_the_journal_is_to_be(
+    doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, expected: tuple[str, str]
+) -> None:
+    status, told = expected
+    (tmp_path / "empty").touch()
+    monkeypatch.setenv("ANTIPHON_JOURNAL", str(tmp_path / place))
+    [found] = doctor("--quick")[1]["journal"]
+    assert found["status"] == status
+    assert told in found["text"]
+    assert bool(found["fix"]) == (status == "missing")
+
+
+def test_tls_files_that_cannot_be_read(doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cert.pem").touch()
+    monkeypatch.setenv("ANTIPHON_SERVER_TLS_CERT", str(tmp_path / "cert.pem"))
+    monkeypatch.setenv("ANTIPHON_SERVER_TLS_KEY", str(tmp_path / "key.pem"))
+    status, found, _ = doctor("--quick")
+    assert (status, [each["text"] for each in found["tls"]]) == (
+        1,
+        [f"[server] tls_key: {tmp_path / 'key.pem'} cannot be read"],
+    )
 
 
 def test_what_a_configured_provider_needs_is_missing_with_its_command(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +180,98 @@ def test_a_failing_first_provider_does_not_hide_its_fallback(doctor, monkeypatch
     monkeypatch.setenv("ANTIPHON_LLM_FALLBACK", '[{"provider": "fake"}]')
     status, found, _ = doctor()
     assert status == 1
-    assert [each["status"] for each in found["answers"]] == ["missing", "ok"]
+    assert [each["status"] for each in found["answers"]] == ["note", "ok"]
     assert "set OPENAI_API_KEY" in found["answers"][0]["text"]
+    assert [each["fix"] for each in found["keys"] if each["status"] == "missing"] == ["export OPENAI_API_KEY=..."]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "variable", "users"),
+    [
+        ({"STT": "sarvam"}, "SARVAM_API_KEY", "stt sarvam"),
+        ({"STT": "sarvam", "TTS": "sarvam"}, "SARVAM_API_KEY", "stt sarvam and tts sarvam"),
+        ({"STT": "whisper"}, "OPENAI_API_KEY", "stt whisper"),
+        ({"LLM": "openai", "STT": "whisper"}, "OPENAI_API_KEY", "stt whisper and llm openai"),
+        ({"LLM": "gemini"}, "GEMINI_API_KEY", "llm gemini"),
+        ({"TTS": "elevenlabs"}, "ELEVENLABS_API_KEY", "tts elevenlabs"),
+    ],
+)
+def test_a_key_that_is_needed_is_named_with_who_needs_it(
+    doctor, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], variable: str, users: str
+) -> None:
+    for kind, name in chosen.items():
+        monkeypatch.setenv(f"ANTIPHON_{kind}_PROVIDER", name)
+    status, found, _ = doctor("--quick")
+    assert status == 1
+    [lack] = [each for area in found.values() for each in area if each["status"] == "missing"]
+    assert lack == {
+        "area": "keys",
+        "status": "missing",
+        "text": f"{variable} is not set, {users} need{'' if ' and ' in users else 's'} it",
+        "fix": f"export {variable}=...",
+    }
+    assert variable not in found["keys"][-1]["text"], "the others are not needed"
+    monkeypatch.setenv(variable, KEY)
+    status, found, out = doctor("--quick")
+    assert (status, found["keys"][0]["text"]) == (0, f"set: {variable}")
+    assert KEY not in out
+
+
+def test_a_preset_has_a_key_of_its_own(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_STT_PROVIDER", "whisper")
+    monkeypatch.setenv("ANTIPHON_STT_PRESET", "groq")
+    assert [each["fix"] for each in doctor("--quick")[1]["keys"] if each["fix"]] == ["export GROQ_API_KEY=..."]
+    monkeypatch.setenv("ANTIPHON_STT_PRESET", "speaches")
+    assert doctor("--quick")[0] == 0, "a server of one's own needs none"
+
+
+def test_a_livekit_plugin_may_keep_its_key_in_any_variable(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_STT_PROVIDER", "livekit")
+    monkeypatch.setenv("ANTIPHON_STT_PLUGIN", "livekit.plugins.deepgram:STT")
+    assert doctor("--quick")[0] == 0, "the plugin looks for it by itself"
+    monkeypatch.setenv("ANTIPHON_STT_API_KEY_ENV", "OUR_DEEPGRAM_KEY")
+    status, found, _ = doctor("--quick")
+    assert (status, [each["fix"] for each in found["keys"] if each["fix"]]) == (1, ["export OUR_DEEPGRAM_KEY=..."])
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "absent", "fix"),
+    [
+        ("STT", "faster_whisper", "faster_whisper", 'pip install "antiphon[whisper]"'),
+        ("TTS", "piper", "piper", 'pip install "antiphon[piper]"'),
+        ("STT", "livekit", "livekit.agents", 'pip install "antiphon[livekit]"'),
+        ("LLM", "livekit", "livekit.agents", 'pip install "antiphon[livekit]"'),
+        ("TTS", "livekit", "livekit.plugins.cartesia", "pip install livekit-plugins-cartesia"),
+    ],
+)
+def test_a_package_that_is_needed_is_named_with_the_command(
+    doctor, monkeypatch: pytest.MonkeyPatch, *, kind: str, provider: str, absent: str, fix: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == absent else True)
+    noted = [each["fix"] for each in doctor("--quick")[1]["packages"] if each["status"] == "note"]
+    assert (fix in noted) == ("plugins" not in absent)
+    monkeypatch.setenv(f"ANTIPHON_{kind}_PROVIDER", provider)
+    if provider == "livekit":
+        monkeypatch.setenv(f"ANTIPHON_{kind}_PLUGIN", f"livekit.plugins.cartesia:{kind}")
+    status, found, _ = doctor("--quick")
+    assert status == 1
+    [lack] = [each for each in found["packages"] if each["status"] == "missing"]
+    assert lack["fix"] == fix
+    assert f"{kind.lower()}.{provider} needs it" in lack["text"]
+
+
+def test_a_package_whose_parent_is_not_there_either(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def without_livekit(name: str) -> object:
+        if name.startswith("livekit."):
+            raise ModuleNotFoundError(name)
+        return find(name)
+
+    monkeypatch.setattr("importlib.util.find_spec", without_livekit)
+    status, found, _ = doctor("--quick")
+    assert status == 0
+    assert any("livekit-agents is not installed" in each["text"] for each in found["packages"])
 
 
 def test_keys_are_named_and_never_shown(doctor, monkeypatch: pytest.MonkeyPatch) -> None:

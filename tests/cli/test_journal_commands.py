@@ -4,14 +4,18 @@ import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from sample_by_hand import WHOLE, journal, report
 
 from antiphon.cli import calls, journal_source, replay, show
+from antiphon.cli.call_display import summary_line
+from antiphon.cli.call_judge import judge
 from antiphon.kernel import events as ev
 from antiphon.kernel.policy import Policy, encode_policy
 from antiphon.kernel.session import Session
@@ -107,19 +111,57 @@ def test_errors_go_to_standard_error_with_code_and_way_out(tmp_path: Path, capsy
     assert not (tmp_path / "none").exists(), "reading makes nothing"
 
 
+def test_a_folder_or_an_empty_file_in_its_place_is_told_with_the_fix(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "calls.sqlite").touch()
+    for module, extra in ((calls, []), (show, ["last"]), (replay, ["--all"])):
+        assert run(module, *extra, "--journal", str(tmp_path)) == 2
+        said = capsys.readouterr().err
+        assert "[store.is_folder]" in said
+        assert f"name the file, such as --journal {tmp_path / 'calls.sqlite'}" in said
+        assert run(module, *extra, "--journal", str(tmp_path / "empty")) == 2
+        said = capsys.readouterr().err
+        assert "[store.empty]" in said
+        assert f"antiphon serve --journal {tmp_path / 'empty'}" in said
+    assert (tmp_path / "empty").stat().st_size == 0, "reading makes nothing"
+
+
+def test_every_count_of_turns_is_the_same_and_the_greeting_is_none(tmp_path: Path, capsys: Output) -> None:
+    entries = journal(WHOLE)
+    place = str(write(tmp_path / "j.sqlite", {"CA1": entries}))
+    assert run(calls, "--journal", place, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["turns"] == 4
+    assert run(show, "CA1", "--journal", place) == 0
+    assert "\n4 turns, 4 answered, " in capsys.readouterr().out
+    of_the_caller = report()
+    judge(of_the_caller, entries)
+    assert summary_line(of_the_caller).startswith("4 of 4 turns answered")
+
+
+def test_a_call_that_cannot_be_read_does_not_hide_the_others(path: Path, capsys: Output) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "UPDATE entries SET data = x'c1' WHERE seq = 3 AND id = (SELECT id FROM sessions WHERE session = 'CA2')"
+        )
+    db.close()
+    assert run(calls, "--journal", str(path), "--json") == 0
+    rows = {row["session"]: row["turns"] for row in json.loads(capsys.readouterr().out)}
+    assert rows == {"EMPTY": 0, "MZ9": 1, "CA2": None, "CA1": 1}
+
+
 # -- which journal ----------------------------------------------------------------------------------
 
 
 def test_which_journal_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     args = argparse.Namespace(journal=None)
-    assert journal_source.journal_path(args, {}) == Path(".antiphon/journal.sqlite")
+    assert journal_source.journal_place(args, {}) == ".antiphon/journal.sqlite"
     (tmp_path / "antiphon.toml").write_text('[journal]\npath = "from-file"\n')
-    assert journal_source.journal_path(args, {}) == Path("from-file")
-    assert journal_source.journal_path(args, {"ANTIPHON_JOURNAL_PATH": "from-setting"}) == Path("from-setting")
-    assert journal_source.journal_path(args, {"ANTIPHON_JOURNAL": "from-variable"}) == Path("from-variable")
+    assert journal_source.journal_place(args, {}) == "from-file"
+    assert journal_source.journal_place(args, {"ANTIPHON_JOURNAL_PATH": "from-setting"}) == "from-setting"
+    assert journal_source.journal_place(args, {"ANTIPHON_JOURNAL": "from-variable"}) == "from-variable"
     chosen = argparse.Namespace(journal="from-option")
-    assert journal_source.journal_path(chosen, {"ANTIPHON_JOURNAL": "from-variable"}) == Path("from-option")
+    assert journal_source.journal_place(chosen, {"ANTIPHON_JOURNAL": "from-variable"}) == "from-option"
 
 
 # -- show -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from antiphon import config
-from antiphon.cli import call
+from antiphon.cli import call, call_placing
 from antiphon.cli.sample_call import LINES, caller_command, check
 from antiphon.errors import ConfigError
 from antiphon.knowledge import load_knowledge
@@ -117,6 +117,10 @@ def test_the_sample_call_answers_every_turn(serve, tmp_path: Path):
     assert re.search(r'-- backchannel ".*" did not interrupt: the agent goes on', text)
     assert re.search(r'-- interrupted after ".+" by ".+"', text)
     assert f"{len(LINES)} of {len(LINES)} turns answered as expected (100 %)" in text
+    assert re.search(r"^en-IN +endpointing +5 +\d+ +\d+$", text, re.MULTILINE), "the report of latencies"
+    assert re.search(r"^ +total +5 +\d+ +\d+$", text, re.MULTILINE)
+    assert "success rate: 5 of 5 turns answered (100 %)" in text
+    assert "  hears no hi-IN, te-IN, gu-IN: configure [stt] provider as one of" in text
     assert "FAILED" not in text
     assert text.count("to first audio") == len(LINES)
     own = re.search(r"waits and providers taken out: (\d+) ms, target < 15 ms: (ok|not ok)", text)
@@ -129,6 +133,7 @@ def test_the_sample_call_answers_every_turn(serve, tmp_path: Path):
         cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert re.match(r"sample-\w+ +closed \(agent\)", shown.stdout), "the journal has all of it"
+    assert f"\n{len(LINES)} turns, {len(LINES)} answered, " in shown.stdout, "the greeting is none"
 
 
 @pytest.mark.parametrize("when", ["starting", "listens on", "SPEAKING"])
@@ -185,6 +190,26 @@ def test_a_port_that_is_taken(serve):
     assert "choose another with --port" in line
 
 
+@pytest.mark.parametrize("host", ["a b", "no-such-host.invalid", "192.0.2.7", "x" * 300])
+def test_an_address_that_is_not_this_machines(serve, host: str):
+    began = time.monotonic()
+    line = refused(serve("--host", host))
+    assert repr(host) in line
+    assert "127.0.0.1 lets this machine in" in line
+    assert time.monotonic() - began < 20, "it is looked at before anything is loaded"
+
+
+def test_a_language_that_nobody_hears_is_told_at_the_start(serve):
+    command = serve("--log-level", "WARNING")
+    command.until("hears no")
+    command.interrupt()
+    assert command.ended() == 0
+    told = "pocketsphinx cannot hear hi-IN, te-IN, gu-IN: callers who speak so are asked to repeat"
+    assert told in command.err.read_text()
+    assert "  hears no hi-IN, te-IN, gu-IN: configure [stt] provider as one of" in command.said()
+    assert '[languages] offered = ["en-IN"]' in command.said()
+
+
 @pytest.mark.parametrize("place", ["/proc/antiphon/calls.sqlite", "file/calls.sqlite"])
 def test_a_journal_that_cannot_be_written(serve, tmp_path: Path, place: str):
     (tmp_path / "file").write_text("not a folder")
@@ -223,7 +248,7 @@ def test_the_callers_command_is_the_sample():
     assert command[:4] == [sys.executable, "-m", "antiphon", "call"]
     parser = argparse.ArgumentParser()
     call.add_arguments(parser)
-    steps = call.script_from(parser.parse_args(command[4:])).steps
+    steps = call_placing.script_from(parser.parse_args(command[4:])).steps
     assert [step.text for step in steps if isinstance(step, Say)] == [line.text for line in LINES]
     assert [step.barge_in_s for step in steps if isinstance(step, Say)] == [line.barge_in_s for line in LINES]
     murmurs = [step for step in steps if isinstance(step, Backchannel)]

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 from sample_by_hand import (
+    FEES,
     FIRST,
     GREETING,
     INTERRUPTED,
@@ -139,6 +140,47 @@ def test_an_agent_that_does_not_hang_up():
     told = report()
     told.ended_by = "caller"
     failed(verdict(told=told), "the agent should have hung up after the goodbye; the call was ended by caller")
+
+
+def test_an_apology_is_no_answer():
+    script = [*GREETING, *asked(2000, 1, "what is the fee")]
+    script += [(2440, ev.IntentReady(2, "question")), (2450, ev.PassagesReady(2, (FEES,)))]
+    script += [(2460 + attempt, ev.StageFailed(2, attempt, "llm", "provider.reset")) for attempt in (1, 2, 3)]
+    script += [(2470, ev.SegmentReady(2, 4, 0, "I am sorry.", "apology", "en-IN")), (2472, ev.SegmentStarted(2, 0))]
+    script += [*MURMUR, (4000, ev.SegmentPlayed(2, 0)), (4001, ev.PlayoutFinished(2)), *INTERRUPTED, *LAST]
+    found = verdict(script)
+    failed(found, "'What is the fee?': no answer was heard, but: apology", "answered from no entry")
+    assert found.met == 3
+    assert "success rate: 3 of 4 turns answered (75 %)" in rendered(found)
+
+
+def test_a_request_to_repeat_is_no_answer_and_takes_its_lines_place():
+    script = [
+        *GREETING,
+        (1000, ev.SpeechStarted(1000)),
+        (2200, ev.SpeechStopped(2000, 200)),
+        (2420, ev.DeadlineReached("endpoint")),
+        (2430, ev.TranscriptionFailed(1, "stt.language")),
+        (2440, ev.SegmentReady(2, 1, 0, "Say it again.", "please_repeat", "en-IN")),
+        (2442, ev.SegmentStarted(2, 0)),
+        *MURMUR,
+        (4000, ev.SegmentPlayed(2, 0)),
+        (4001, ev.PlayoutFinished(2)),
+        *INTERRUPTED,
+        *LAST,
+    ]
+    found = verdict(script)
+    assert "'What is the fee?': no answer was heard, but: please_repeat" in found.failures
+    assert [bool(outcome.failures) for outcome in found.outcomes] == [True, False, False, False]
+
+
+def test_the_report_of_latencies_stands_at_its_end():
+    text = rendered(verdict()).replace(" \n", "\n")
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert "language  stage             turns  p50 ms  p95 ms" in lines
+    assert "en-IN     endpointing           4     420     420" in lines
+    assert "          total                 4     460     460" in lines
+    assert "success rate: 4 of 4 turns answered (100 %)" in lines
 
 
 def test_a_line_that_got_no_turn():

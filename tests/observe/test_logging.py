@@ -15,7 +15,7 @@ from antiphon.config import load
 from antiphon.errors import ConfigError
 from antiphon.observe import log_writer
 from antiphon.observe.log_writer import LineWriter
-from antiphon.observe.logging import Redactor, call_context, clip, configure, secrets_in
+from antiphon.observe.logging import Redactor, call_context, configure, secrets_in
 from antiphon.secret import Secret
 
 KEY = "sk-very-secret-0123456789"
@@ -144,11 +144,6 @@ def test_levels(logged) -> None:
     logging.getLogger("uvicorn.access").info("no: each request is no news")
     log.info("once")
     assert len(again()) == 1
-
-
-def test_clipping() -> None:
-    assert clip("x" * 50) == "x" * 50
-    assert clip("x" * 51) == "x" * 49 + "…"
 
 
 class _Stuck(io.StringIO):

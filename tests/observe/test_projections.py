@@ -12,7 +12,8 @@ from antiphon.kernel.events import decode_entry, encode_entry
 from antiphon.kernel.policy import Policy
 from antiphon.observe.latency import percentile
 from antiphon.observe.projections import conversation, summary
-from antiphon.observe.views import Conversation, Latency, TurnView
+from antiphon.observe.report import timed_turns
+from antiphon.observe.views import Conversation, Latency, TurnView, caller_turns
 
 
 def told(script: Script) -> Conversation:
@@ -112,6 +113,20 @@ def test_an_interrupted_reply_shows_what_was_heard() -> None:
     assert (second.question, second.outcome) == ("wait what about fees", "open")
     assert second.latency is None
     assert call.summary.interruptions == 1
+
+
+def test_a_segment_whose_voice_broke_off_says_no_more_than_was_spoken() -> None:
+    rest = [
+        (2800, ev.SegmentCut(1, 0, 13)),
+        (2801, ev.SegmentReady(1, 1, 2, "years of school.", language="en-IN")),
+        (3600, ev.SegmentPlayed(1, 0)),
+        (3601, ev.SegmentStarted(1, 2)),
+        (4600, ev.SegmentPlayed(1, 2)),
+        *((at + 500, event) for at, event in PLAYED[1:]),
+    ]
+    [turn] = told(ANSWERED + rest).turns
+    assert heard(turn) == "You need ten years of school. And a language test."
+    assert [seg.heard for seg in turn.segments] == ["heard"] * 3
 
 
 def test_a_key_interrupts_too() -> None:
@@ -217,6 +232,102 @@ def test_an_apology_is_told_from_an_answer() -> None:
     assert (turn.outcome, turn.phrases) == ("apologised", ("apology",))
     assert turn.tiers == ("full", "fallback", "degraded")
     assert told(script).summary.failures == 3
+
+
+UNCLEAR: Script = [
+    (0, started()),
+    (1000, ev.SpeechStarted(1000)),
+    (2400, ev.SpeechStopped(2200, 200)),
+    (2620, ev.DeadlineReached("endpoint")),
+]
+
+
+def phrase(at: int, turn: int, kind: str, text: str) -> Script:
+    return [
+        (at, ev.SegmentReady(turn, 1, 0, text, kind)),
+        (at + 5, ev.SegmentStarted(turn, 0)),
+        (at + 900, ev.SegmentPlayed(turn, 0)),
+        (at + 901, ev.PlayoutFinished(turn)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", [ev.TranscriptFinal(1, "", "en-IN"), ev.TranscriptionFailed(1, "stt.language"), ev.DeadlineReached("final")]
+)
+def test_what_was_not_understood_is_a_turn_that_was_not_answered(end: ev.AnyEvent) -> None:
+    at = 2650 if not isinstance(end, ev.DeadlineReached) else 2620 + POLICY.final_ms
+    call = told([*UNCLEAR, (at, end), *phrase(at + 10, 1, "please_repeat", "Could you say that again?")])
+    [turn] = call.turns
+    assert (turn.input, turn.question, turn.phrases, turn.outcome) == ("speech", "", ("please_repeat",), "said")
+    assert not turn.answered
+    assert turn.latency is not None
+    assert turn.latency.total_ms == at + 15 - 2200
+    assert (call.summary.turns, call.summary.answered) == (1, 0)
+    assert [failure.code for failure in turn.failures] == (
+        ["stt.language"] if isinstance(end, ev.TranscriptionFailed) else []
+    )
+    [timed] = timed_turns(call.turns)
+    assert not timed.ok
+    assert set(timed.stages) == {"endpointing", "stt", "playout", "total"}, "nothing of a model or a voice"
+
+
+def test_what_the_agent_says_unasked_is_no_turn_of_the_callers() -> None:
+    script: Script = [
+        (0, started(Policy())),
+        *phrase(5, 1, "greeting", "Welcome."),
+        (906 + Policy().silence_ms, ev.DeadlineReached("silence")),
+        *phrase(906 + Policy().silence_ms + 5, 2, "still_there", "Are you still there?"),
+    ]
+    call = told(script)
+    assert [(turn.phrases, turn.input) for turn in call.turns] == [(("greeting",), "none"), (("still_there",), "none")]
+    assert caller_turns(call.turns) == []
+    assert (call.summary.turns, call.summary.answered) == (0, 0)
+    assert timed_turns(call.turns) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "is_answered"),
+    [
+        (ANSWERED + PLAYED, True),
+        (ANSWERED + BARGE_IN, True),
+        (ANSWERED, False),
+        ([*ANSWERED, (2800, ev.CallerHungUp("caller")), (2801, ev.PlayoutStopped(1, 0, 2))], False),
+    ],
+    ids=["heard whole", "heard in part", "not heard yet", "not a word heard"],
+)
+def test_an_answer_is_what_was_heard(script: Script, is_answered: bool) -> None:
+    call = told(script)
+    assert call.turns[0].answered == is_answered
+    assert call.summary.answered == is_answered
+
+
+def test_an_answer_that_ended_in_an_apology_is_none() -> None:
+    script: Script = [*ANSWERED, (4600, ev.SegmentPlayed(1, 0)), (4610, ev.StageFailed(1, 1, "tts", "provider.reset"))]
+    turn = told([*script, *((4620 + n, ev.StageFailed(1, 2 + n, "tts", "provider.reset")) for n in range(2))]).turns[0]
+    assert turn.answered
+    assert turn.phrases == ("apology",)
+    apologised: Script = [
+        *((4620 + n, ev.StageFailed(1, 2 + n, "tts", "provider.reset")) for n in range(2)),
+        (4700, ev.SegmentReady(1, 4, 1, "I am sorry.", "apology")),
+        (4710, ev.SegmentStarted(1, 1)),
+        (5500, ev.SegmentPlayed(1, 1)),
+        (5501, ev.PlayoutFinished(1)),
+    ]
+    assert not told([*script, *apologised]).turns[0].answered
+
+
+def test_the_stages_of_the_report_are_those_of_the_ledger() -> None:
+    [timed] = timed_turns(told(ANSWERED + PLAYED).turns)
+    assert timed.ok
+    assert timed.stages == {
+        "endpointing": 420,
+        "stt": 35,
+        "intent/retrieval": 25,
+        "llm": 11,
+        "tts": 69,
+        "playout": 3,
+        "total": 563,
+    }
 
 
 def test_a_taken_back_segment_is_marked_and_its_number_used_again() -> None:

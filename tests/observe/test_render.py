@@ -4,6 +4,7 @@ import io
 import json
 import re
 
+import msgspec
 import pytest
 from calls_by_hand import ANSWERED, BARGE_IN, PLAYED, Script, journal, started
 from hypothesis import given
@@ -13,7 +14,17 @@ from rich.console import Console
 
 from antiphon.kernel import events as ev
 from antiphon.observe.projections import conversation
-from antiphon.observe.render import BAR_CELLS, call_json, calls_json, calls_table, clean, clock, print_call, spans
+from antiphon.observe.render import (
+    BAR_CELLS,
+    CallRow,
+    call_json,
+    calls_json,
+    clean,
+    clock,
+    print_call,
+    print_calls,
+    spans,
+)
 from antiphon.runtime.ports import SessionRow
 
 ROW = SessionRow("CA1", "interrupted", "2026-01-02T03:04:05Z", "twilio", "en-IN", 2, 23, 64_250, 1, "+911234")
@@ -111,7 +122,7 @@ def test_a_callers_words_do_not_steer_the_terminal(colour: str | None) -> None:
     out = io.StringIO()
     console = Console(file=out, width=200, color_system=colour, force_terminal=bool(colour))  # type: ignore[arg-type]
     print_call(console, conversation(journal(script)))
-    console.print(calls_table([SessionRow(evil, "live", evil, evil, evil, 0, 0, 0, 1, evil)]))
+    print_calls(console, [CallRow(SessionRow(evil, "live", evil, evil, evil, 0, 0, 0, 1, evil), 0)])
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
     assert not set(text) & {"\x1b", "\x07", "\x9b", "\x00", "\r", "\u202e"}
     assert "[red]not markup[/red]" in text
@@ -123,15 +134,43 @@ def test_clean_keeps_what_scripts_need() -> None:
     assert clean(hindi) == hindi
 
 
-def test_the_list() -> None:
+def listed(rows: list[CallRow], width: int, *, terminal: bool) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=120).print(calls_table([ROW]))
-    head, row = out.getvalue().splitlines()
+    print_calls(Console(file=out, width=width, force_terminal=terminal, color_system=None), rows)
+    return out.getvalue().splitlines()
+
+
+def test_the_list() -> None:
+    head, row = listed([CallRow(ROW, 1)], 40, terminal=False)
     assert head.split() == ["call", "status", "started", "line", "caller", "language", "turns", "events", "length"]
     assert row.split() == [
-        "CA1", "interrupted", "2026-01-02", "03:04:05", "twilio", "+911234", "en-IN", "2", "23", "1:04.2",
+        "CA1", "interrupted", "2026-01-02", "03:04:05", "twilio", "+911234", "en-IN", "1", "23", "1:04.2",
     ]  # fmt: skip
-    assert calls_json([ROW])[0]["status"] == "interrupted"
+    assert calls_json([CallRow(ROW, 1)])[0]["status"] == "interrupted"
+    assert [each["turns"] for each in calls_json([CallRow(ROW, 1), CallRow(ROW, None)])] == [1, None]
+
+
+CARRIERS = "CA" + "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("width", [200, 100, 80, 60, 20])
+def test_an_id_stays_on_one_line_and_what_has_no_room_is_left_out(width: int) -> None:
+    rows = [CallRow(msgspec.structs.replace(ROW, session=CARRIERS), 1), CallRow(ROW, None)]
+    lines = listed(rows, width, terminal=True)
+    assert len(lines) == 3
+    assert lines[1].startswith(CARRIERS)
+    head = lines[0].split()
+    assert head[:3] == ["call", "status", "started"]
+    assert "turns" in head, "never left out"
+    assert ("events" in head) == (width > 100)
+    assert all(len(line) <= max(width, 75) for line in lines), lines
+    assert lines[2].split()[head.index("turns") + 1] == "?", "the date is of two words"
+
+
+def test_a_column_of_callers_is_there_if_anybody_is_known() -> None:
+    nobody = CallRow(msgspec.structs.replace(ROW, caller=""), 1)
+    assert "caller" not in listed([nobody], 200, terminal=True)[0].split()
+    assert "caller" in listed([nobody, CallRow(ROW, 1)], 200, terminal=True)[0].split()
 
 
 def test_json_of_a_call_says_the_same() -> None:

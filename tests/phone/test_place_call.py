@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from scripted_agent import ScriptedAgent, tone
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from antiphon.phone import (
     Backchannel,
@@ -264,6 +266,23 @@ def test_a_call_that_cannot_be_placed_says_why():
     assert report.ended_by == "failed"
     assert "antiphon serve" in report.error
     assert not report.all_answered
+
+
+def test_a_server_that_refuses_is_told_from_one_that_is_not_there():
+    async def main() -> CallReport:
+        def refuse(connection: ServerConnection, request: Request) -> Response:
+            return connection.respond(403, '{"code": "auth.twilio_signature"}')
+
+        async with serve(lambda socket: socket.wait_closed(), "127.0.0.1", 0, process_request=refuse) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await place_call(f"ws://127.0.0.1:{port}/media-stream", PhoneScript((LINE,)))
+
+    report = asyncio.run(main())
+    assert report.ended_by == "failed"
+    assert "does not take the call" in report.error
+    assert "403" in report.error
+    assert "auth.twilio_signature" in report.error
+    assert "antiphon serve" not in report.error
 
 
 @pytest.mark.parametrize("step", [Say("no voice given"), Play(b"\0\0" * 800), Backchannel()])

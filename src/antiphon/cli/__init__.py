@@ -1,7 +1,8 @@
 """The ``antiphon`` command.
 
-Each sub-command is a module of this package with ``HELP`` (one line), ``add_arguments(parser)`` and
-``run(args) -> exit status``, imported only when it is the one asked for: the command answers at once.
+Each sub-command is a module of this package with ``HELP`` (one line), ``EXAMPLES`` (commands and what they do),
+``add_arguments(parser)`` and ``run(args) -> exit status``, imported only when it is the one asked for. What a command
+works with is imported by its ``run``: help answers at once.
 """
 
 from __future__ import annotations
@@ -102,10 +103,13 @@ def _command(name: str, arguments: list[str]) -> int:
         raise AntiphonError(
             f"{name} needs the package {missing.name!r}: run pip install antiphon", code="missing_extra"
         ) from None
+    from antiphon.cli.arguments import Help, examples
+
     parser = argparse.ArgumentParser(
         prog=f"antiphon {name}",
         description=f"{module.HELP[:1].upper()}{module.HELP[1:]}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=examples(module.EXAMPLES),
+        formatter_class=Help,
     )
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(arguments))

@@ -15,6 +15,15 @@ from antiphon.phone.report import CallReport, PhoneEvent, TurnReport, percentile
 
 _WHO = {"caller": "bold cyan", "agent": "bold green", "": "dim"}
 
+_INSTEAD = {
+    "apology": "the agent apologised",
+    "still_there": "the agent asked whether somebody is there",
+    "please_repeat": "it was not understood",
+    "use_keypad": "it was not understood",
+    "goodbye": "the agent said goodbye",
+}
+BY_EAR = "whether these were answers, only the agent's journal tells"
+
 
 class _Display:
     """A line at the bottom that moves, on a terminal; nothing but finished lines elsewhere. ``silent``: nothing."""
@@ -85,7 +94,7 @@ class OneCallDisplay(_Display):
 
     def summary(self, report: CallReport, texts: Sequence[str], recording: str | None) -> None:
         if report.error:
-            self._console.print(f"The call failed: {report.error}", style="red", markup=False)
+            self._console.print(f"The call failed: {report.error}", style="red", markup=False, soft_wrap=True)
             return
         table = Table(box=None, pad_edge=False)
         table.add_column("#", justify="right")
@@ -102,6 +111,8 @@ class OneCallDisplay(_Display):
             table.add_row(*row, first, f"{turn.reply_ms / 1000:.1f} s" if turn.reply_ms else "-", remarks(turn))
         self._console.print(table)
         self._console.print(summary_line(report), markup=False, soft_wrap=True)
+        if report.replies and report.judged_by == "ear":
+            self._console.print(BY_EAR, style="dim")
         if recording:
             self._console.print(f"recording: {recording} (caller left, agent right)", markup=False, soft_wrap=True)
 
@@ -110,7 +121,7 @@ def remarks(turn: TurnReport) -> str:
     """What else is worth knowing of a turn."""
     found = []
     if not turn.answered and turn.index:
-        found.append("no answer")
+        found.append("no answer" + (f": {_INSTEAD.get(turn.instead, 'a sound was heard')}" if turn.instead else ""))
     if turn.talked_over:
         found.append("agent talked on")
     if turn.stopped_ms is not None:
@@ -123,9 +134,8 @@ def remarks(turn: TurnReport) -> str:
 
 
 def summary_line(report: CallReport) -> str:
-    answered = sum(turn.answered for turn in report.replies)
     median = percentiles(report.latencies).get("p50")
-    parts = [f"{answered} of {len(report.replies) + report.unsaid} turns answered"]
+    parts = [_answered(report)]
     if median is not None:
         parts.append(f"median {median:.0f} ms from end of speech to first sound")
     parts.append(f"{report.duration_ms / 1000:.1f} s, ended by {report.ended_by}")
@@ -134,20 +144,32 @@ def summary_line(report: CallReport) -> str:
     return "; ".join(parts)
 
 
+def _answered(report: CallReport) -> str:
+    if not report.due:
+        agent = "spoke" if any(turn.reply_ms for turn in report.turns) else "did not speak either"
+        return f"the caller said nothing, so there was nothing to answer; the agent {agent}"
+    counted = f"{report.answered} of {report.due} turns {_verb(report.judged_by)}"
+    return counted + (f", {report.unsaid} of them never begun: the call had ended" if report.unsaid else "")
+
+
+def _verb(judged_by: str) -> str:
+    return "answered" if judged_by == "journal" else "replied to"
+
+
 class CrowdDisplay(_Display):
     """Many calls at once: how many are done, then percentiles."""
 
     def __init__(self, console: Console, calls: int, *, silent: bool = False) -> None:
         super().__init__(console, silent=silent)
         self._calls = calls
-        self._connected = self._done = self._turns = 0
+        self._connected = self._done = self._turns = 0  # of these last, those that were replied to
 
     def note(self, event: PhoneEvent) -> None:
         if event.kind == "connected":
             self._connected += 1
         elif event.kind == "turn" and event.turn is not None and event.turn.index and event.turn.answered:
             self._turns += 1
-        self._moving(f"{self._connected} connected, {self._done} of {self._calls} done, {self._turns} turns answered")
+        self._moving(f"{self._connected} connected, {self._done} of {self._calls} done, {self._turns} turns replied to")
 
     def finished(self, number: int, report: CallReport) -> None:
         self._done += 1
@@ -164,9 +186,12 @@ class CrowdDisplay(_Display):
             if values:
                 found = percentiles(values)
                 table.add_row(name, *(f"{found[key]:.0f}" for key in ("count", "p50", "p90", "p99", "max")))
-        self._console.print(table)
-        turns = sum(len(report.replies) + report.unsaid for report in reports)
-        answered = sum(turn.answered for report in reports for turn in report.replies)
+        if table.row_count:
+            self._console.print(table)
+        turns = sum(report.due for report in reports)
+        answered = sum(report.answered for report in reports)
+        placed = [report for report in reports if not report.error]
+        verb = _verb("journal" if placed and all(report.judged_by == "journal" for report in placed) else "ear")
         failed = sum(bool(report.error) for report in reports)
         late = sum(report.late_ticks for report in reports)
-        self._console.print(f"{len(reports)} calls, {failed} failed; {answered} of {turns} turns answered; late {late}")
+        self._console.print(f"{len(reports)} calls, {failed} failed; {answered} of {turns} turns {verb}; late {late}")

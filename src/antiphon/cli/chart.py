@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 
 HELP = "draw a state chart as Mermaid"
+EXAMPLES = (
+    ("antiphon chart floor", "as Mermaid"),
+    ("antiphon chart floor --format table", "every rule, in their order"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

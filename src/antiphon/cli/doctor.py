@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from antiphon.cli.doctor_report import Check, Finding, Printer, guarded
 
 HELP = "say what is installed, reachable, configured and missing, and what mends it"
+EXAMPLES = (
+    ("antiphon doctor", "try out every configured part"),
+    ("antiphon doctor --quick", "only look"),
+    ("antiphon doctor --config server.toml", "of other settings"),
+)
 
 QUICK_S = 10.0
 ALL_TRIALS_S = 180.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "exit status: 0 everything needed is there; 1 something needed is missing; 2 wrong arguments"
+    parser.description = (
+        "Says what is installed, reachable, configured and missing, and what mends it: each configured part does its "
+        "work once. Exit status: 0 everything needed is there; 1 something needed is missing; 2 wrong arguments."
+    )
     parser.add_argument("--config", metavar="FILE", help="the settings file (else antiphon.toml here, if there is one)")
     parser.add_argument("--quick", action="store_true", help="look only: no trial of voices, recogniser and answers")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -30,7 +39,9 @@ async def _examine(args: argparse.Namespace, printer: Printer) -> None:
     from functools import partial
 
     from antiphon import config
+    from antiphon.cli import doctor_keys
     from antiphon.cli import doctor_machine as machine
+    from antiphon.cli import doctor_settings as chosen
     from antiphon.errors import ConfigError
 
     try:
@@ -41,8 +52,20 @@ async def _examine(args: argparse.Namespace, printer: Printer) -> None:
     except ConfigError as error:
         printer.add([Finding(area="settings", status="missing", text=str(error)), _go_on()])
         settings = config.Settings()
-    for area in ("python", "packages", "machine", "journal", "port", "keys"):
-        printer.add(await guarded(area, QUICK_S, partial(getattr(machine, area), settings)))
+    looks: tuple[tuple[str, Callable[[config.Settings], Awaitable[list[Finding]]]], ...] = (
+        ("python", machine.python),
+        ("packages", machine.packages),
+        ("machine", machine.machine),
+        ("knowledge", chosen.knowledge),
+        *((("providers", chosen.providers),) if args.quick else ()),
+        ("languages", chosen.languages),
+        ("tls", chosen.files),
+        ("journal", machine.journal),
+        ("port", machine.port),
+        ("keys", doctor_keys.keys),
+    )
+    for area, look in looks:
+        printer.add(await guarded(area, QUICK_S, partial(look, settings)))
     if args.quick:
         return
     from antiphon.cli.doctor_speech import Bench

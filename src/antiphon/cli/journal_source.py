@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -16,37 +14,26 @@ from antiphon import config
 from antiphon.errors import AntiphonError, UnknownSession
 from antiphon.kernel.events import Entry
 from antiphon.runtime.ports import Journal, SessionRow
-from antiphon.stores.sqlite import SqliteJournal
+from antiphon.stores.choice import open_journal
 
-VARIABLE = "ANTIPHON_JOURNAL"
 _SEARCHED = 1000
 _PLAIN_WIDTH = 110
 
 ResultT = TypeVar("ResultT")
 
 
-def add_journal_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--journal",
-        metavar="PATH",
-        help=f"the journal to read (else ${VARIABLE}, else [journal] path of the settings)",
-    )
-
-
-def journal_path(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Path:
-    """Raises ``ConfigError`` if the settings are needed and wrong."""
-    env = os.environ if environ is None else environ
-    chosen = args.journal or env.get(VARIABLE)
-    if chosen:
-        return Path(chosen)
-    return Path(config.load(getattr(args, "config", None), environ=env).journal.path)
+def journal_place(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> str:
+    """A path, or a URL that may hold a password. Raises ``ConfigError`` if the settings are needed and wrong."""
+    if args.journal:
+        return str(args.journal)
+    return config.load(getattr(args, "config", None), environ=environ).journal.place
 
 
 def with_journal(args: argparse.Namespace, use: Callable[[Journal], Awaitable[ResultT]]) -> ResultT:
     """Opens the journal for reading, lets ``use`` read, and closes it. Raises ``ConfigError`` and ``StoreError``."""
 
     async def run() -> ResultT:
-        journal = SqliteJournal(journal_path(args), access="read")
+        journal = open_journal(journal_place(args), access="read")
         try:
             await journal.start()
             return await use(journal)

@@ -11,7 +11,7 @@ from rich.text import Text
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.state import Floor
-from antiphon.observe.projections import Reader
+from antiphon.observe.projections import Reader, noted
 from antiphon.observe.render import clean, clock, print_waterfall, spoken_text
 from antiphon.observe.views import Heard, TurnView
 
@@ -170,6 +170,8 @@ class Scene:
                 self._end_of_turn(turn)
             case ev.PlayoutStarved():
                 self._note("-- the line ran dry: the reply is slower than its voice")
+            case ev.LanguageSwitched() | ev.StageRerouted():
+                self._note(f"-- {noted(event)}")
             case ev.StageFailed():
                 who = f" ({clean(event.provider)})" if event.provider else ""
                 self._print("", Text(f"!! {clean(event.stage)} failed: {clean(event.code)}{who}", style="red"))

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from antiphon.cli.arguments import add_journal_argument
 
-from antiphon.cli.journal_source import add_journal_argument, fail, find, with_journal
-from antiphon.errors import AntiphonError, ReplayDiverged, StoreError
-from antiphon.kernel.events import Entry
-from antiphon.kernel.session import Session, replay
-from antiphon.observe.render import clean
-from antiphon.runtime.ports import Journal
+if TYPE_CHECKING:
+    from antiphon.runtime.ports import Journal
 
 HELP = "fold a journal again and say whether it decides the same"
+EXAMPLES = (
+    ("antiphon replay last", "the newest call"),
+    ("antiphon replay --all", "every call, and how many are identical"),
+)
 
 _ALL = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Folds a journal again, without any audio or provider, and says whether today's code decides the same as was "
+        "decided then; where it does not, what it decides now. Exit status: 0 identical; 1 not; 2 not readable."
+    )
     parser.add_argument("id", nargs="?", help="the call's id, a beginning of it, or `last`")
     parser.add_argument("--all", action="store_true", help="every call in the journal")
     add_journal_argument(parser)
@@ -29,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 0: all identical; 1: at least one diverged; 2: the journal could not be read."""
+    from antiphon.cli.journal_source import fail, find, with_journal
+    from antiphon.cli.replay_fold import examine, line_of
+    from antiphon.errors import AntiphonError, StoreError
+
     if bool(args.id) == args.all:
-        return fail(StoreError("give one call's id, or --all", code="cli.usage"))
+        return fail(StoreError("give one call's id (`antiphon calls` lists them), `last`, or --all", code="cli.usage"))
 
     async def read(journal: Journal) -> list[dict[str, Any]]:
         if not args.all:
@@ -53,55 +61,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(results if args.all else results[0], ensure_ascii=False, indent=2))
     else:
         for result in results:
-            print(_line(result))
+            print(line_of(result))
         if args.all:
             print(f"{identical} of {len(results)} calls identical")
     return 0 if identical == len(results) else 1
-
-
-def examine(session: str, entries: list[Entry]) -> dict[str, Any]:
-    """Folds one journal; where it diverged, with the event, the digest of then and what is decided now."""
-    result: dict[str, Any] = {"session": session, "identical": True, "entries": len(entries)}
-    try:
-        replay(entries)
-    except ReplayDiverged as error:
-        result["identical"] = False
-        result["diverged"] = {"seq": error.seq, **_explain(entries, error.seq)}
-    except msgspec.DecodeError as error:
-        result["identical"] = False
-        result["error"] = f"the policy in its first entry cannot be read: {error}"
-    return result
-
-
-def _explain(entries: list[Entry], seq: int) -> dict[str, Any]:
-    """Folds up to the entry that diverged, without asking, and decides it once more."""
-    session = Session()
-    for entry in entries:
-        before = str(session.floor)
-        again, commands = session.receive(entry.event, entry.at)
-        if entry.seq >= seq:
-            break
-    return {
-        "at_ms": entry.at,
-        "floor": before,
-        "event": str(entry.event),
-        "then": entry.digest.hex() or "nothing",
-        "now": again.digest.hex() or "nothing",
-        "decided_now": [str(command) for command in commands],
-    }
-
-
-def _line(result: dict[str, Any]) -> str:
-    head = clean(result["session"])
-    if result["identical"]:
-        return f"{head}: identical, {result['entries']} entries"
-    if "error" in result:
-        return f"{head}: cannot be replayed: {clean(result['error'])}"
-    where = result["diverged"]
-    decided = "\n".join(f"      {clean(command)}" for command in where["decided_now"]) or "      nothing"
-    return (
-        f"{head}: diverged at entry {where['seq']} of {result['entries']} ({where['at_ms']} ms, {where['floor']})\n"
-        f"    event: {clean(where['event'])}\n"
-        f"    decided then: digest {where['then']} (only the digest is kept)\n"
-        f"    decides now: digest {where['now']}\n{decided}"
-    )

@@ -18,6 +18,7 @@ import sys
 import msgspec
 
 from antiphon.assembly import Antiphon
+from antiphon.cli.address import media_url
 from antiphon.cli.live_view import LiveView
 from antiphon.cli.sample_verdict import Line, judge
 from antiphon.config import Settings
@@ -69,17 +70,14 @@ def _knowledge(settings: Settings) -> Knowledge:
     return load_knowledge(str(settings.retrieval.settings.get("knowledge", "")))
 
 
-def media_url(antiphon: Antiphon, running: Running) -> str:
-    """Where a phone on this machine calls; one that listens on every address listens on the loopback too."""
-    scheme = "wss" if running.secure else "ws"
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{bracketed}:{running.port}{next(iter(antiphon.routes))}"
+def line_of(antiphon: Antiphon, running: Running) -> str:
+    """Where a phone on this machine calls."""
+    return media_url(running.host, running.port, secure=running.secure, path=next(iter(antiphon.routes)))
 
 
 def caller_command(url: str, call_id: str) -> list[str]:
-    """The caller's process: ``antiphon call`` with the sample's lines."""
-    command = [sys.executable, "-m", "antiphon", "call", "--json", "--url", url, "--call-id", call_id]
+    """The caller's process: ``antiphon call`` with the sample's lines, and without a look into the journal: we look."""
+    command = [sys.executable, "-m", "antiphon", "call", "--json", "--by-ear", "--url", url, "--call-id", call_id]
     command += ["--language", LANGUAGE, "--timeout", str(LONGEST_S)]
     for line in LINES:
         if line.barge_in_s is not None:
@@ -96,7 +94,7 @@ async def place_sample_call(antiphon: Antiphon, running: Running, view: LiveView
     Raises ``SampleFailed`` if the caller's process failed. Cancelled, it ends that process.
     """
     call_id = "sample-" + secrets.token_hex(4)
-    report = await _call(media_url(antiphon, running), call_id)
+    report = await _call(line_of(antiphon, running), call_id)
     entries = await _journal(antiphon, call_id)
     verdict = judge(LINES, report, entries, _knowledge(antiphon.settings))
     for each in verdict.rendered():

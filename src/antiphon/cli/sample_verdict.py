@@ -19,7 +19,8 @@ from antiphon.kernel.session import Session
 from antiphon.knowledge import Knowledge
 from antiphon.observe.latency import percentile
 from antiphon.observe.projections import conversation
-from antiphon.observe.render import clean
+from antiphon.observe.render import NOT_UNDERSTOOD, clean
+from antiphon.observe.report import TimedTurn, latency_report, timed_turns
 from antiphon.observe.views import Owner, TurnView
 from antiphon.phone.report import CallReport, TurnReport, percentiles
 
@@ -58,6 +59,7 @@ class Verdict(msgspec.Struct, frozen=True):
     journal_ms: int | None
     own_ms: int | None
     late_ticks: int = 0
+    timed: tuple[TimedTurn, ...] = ()
 
     @property
     def met(self) -> int:
@@ -65,7 +67,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     def rendered(self) -> list[RenderableType]:
         """For a rich console."""
-        return [*_table(self.outcomes), *_figures(self), *_failures(self.failures)]
+        report = [Text(latency_report(self.timed), no_wrap=True, overflow="ignore"), Text()]
+        return [*_table(self.outcomes), *report, *_figures(self), *_failures(self.failures)]
 
 
 def judge(lines: Sequence[Line], report: CallReport, entries: Sequence[Entry], knowledge: Knowledge) -> Verdict:
@@ -77,7 +80,7 @@ def judge(lines: Sequence[Line], report: CallReport, entries: Sequence[Entry], k
     if report.error or not entries:
         failures.append(f"the call failed: {report.error or 'the journal has nothing of it'}")
     if len(asked) != len(lines):
-        heard = "; ".join(clean(turn.question) for turn in asked) or "nothing"
+        heard = "; ".join(clean(turn.question) or NOT_UNDERSTOOD for turn in asked) or "nothing"
         failures.append(f"{len(lines)} lines were spoken, {len(asked)} turns were made of them: {heard}")
     if report.ended_by != "agent" and not report.error:
         failures.append(f"the agent should have hung up after the goodbye; the call was ended by {report.ended_by}")
@@ -102,6 +105,7 @@ def judge(lines: Sequence[Line], report: CallReport, entries: Sequence[Entry], k
         journal_ms=percentile([ledger.total_ms for ledger in ledgers], 0.5),
         own_ms=percentile([ledger.added_ms for ledger in ledgers], 0.5),
         late_ticks=report.late_ticks,
+        timed=tuple(timed_turns(call.turns)),
     )
 
 
@@ -125,13 +129,16 @@ def _outcome(
     failures: list[str] = []
     if turn is None or phone is None or not phone.answered:
         failures.append("no answer was heard")
+    elif not turn.answered:
+        failures.append(f"no answer was heard, but: {', '.join(turn.phrases) or turn.outcome}")
     if turn is not None and phone is not None:
         if source and source not in turn.sources:
             where = ", ".join(turn.sources) or "no entry"
             failures.append(f"heard as {turn.question!r}, answered from {where} instead of {source}")
         if line.says_goodbye and turn.intent != "goodbye":
             failures.append(f"heard as {turn.question!r}, not understood as a goodbye")
-        failures += _cut(phone, turn, remembered) if interrupted else _whole(turn)
+        if turn.answered:
+            failures += _cut(phone, turn, remembered) if interrupted else _whole(turn)
         if line.murmur:
             failures += _murmured(line.murmur, phone, turn)
     return Outcome(line, phone, turn, tuple(failures))

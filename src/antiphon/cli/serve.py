@@ -12,15 +12,24 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from antiphon.config import JournalSettings, Settings
+from antiphon.cli.arguments import whole
 from antiphon.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from antiphon.assembly import Antiphon
     from antiphon.cli.live_view import LiveView
+    from antiphon.config import Settings
     from antiphon.server.run import Running
 
+log = logging.getLogger("antiphon.serve")
+
 HELP = "start the server"
+EXAMPLES = (
+    ("antiphon serve", "on 127.0.0.1:8004"),
+    ("antiphon serve --sample-call", "with one call to itself, shown live"),
+    ("antiphon serve --port 9000 --log-level DEBUG", "elsewhere, saying more"),
+    ("antiphon serve --print-config > antiphon.toml", "settings to start from"),
+)
 
 PATIENCE_S = 0.5
 """A start that takes longer says what it waits for."""
@@ -28,6 +37,11 @@ PATIENCE_S = 0.5
 INTERRUPTED = 130
 LAST_S = 1.0
 """After the second Ctrl-C: what has not ended by then is left to end by itself, as the workers do."""
+
+WRONG_PLACE = frozenset(
+    f"store.{why}" for why in ("not_journal", "newer_schema", "is_folder", "is_cluster", "not_cluster", "not_redis")
+)
+"""Errors of a journal that no waiting mends."""
 
 _PARTS = {
     "pocketsphinx": "the recogniser",
@@ -40,16 +54,16 @@ _PARTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Serves phone lines (WebSocket /media-stream), Twilio's webhooks (/voice), /health and /ready. Without any\n"
+        "Serves phone lines (WebSocket /media-stream), Twilio's webhooks (/voice), /health and /ready. Without any "
         "settings it answers from a demo knowledge base, offline.\n\n"
-        "SIGTERM drains: calls may finish. Ctrl-C ends at once, cleanly; again: without waiting for anything.\n"
-        "Exit status: 0 ended as asked; 1 the sample call (--once) did not go as expected; 2 it could not start;\n"
+        "SIGTERM drains: calls may finish. Ctrl-C ends at once, cleanly; again: without waiting for anything. "
+        "Exit status: 0 ended as asked; 1 the sample call (--once) did not go as expected; 2 it could not start; "
         "130 told to end before it was ready, or during the sample call."
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default: antiphon.toml here, if there is one)")
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port (default 8004; 0 takes a free one)")
-    parser.add_argument("--journal", metavar="PATH", help="SQLite file for the conversations")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine alone)")
+    parser.add_argument("--port", type=whole(0, 65_535), metavar="PORT", help="port (default 8004; 0 takes a free one)")
+    parser.add_argument("--journal", metavar="PATH", help="SQLite file, or redis:// URL, for the conversations")
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="how much to log")
     parser.add_argument("--print-config", action="store_true", help="print a complete settings file, and end")
     parser.add_argument(
@@ -82,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
     observe_logging.configure(settings.log.level, settings.log.format, secrets=observe_logging.secrets_in(settings))
     for warning in settings.warnings:
         print(f"antiphon: {warning}", file=sys.stderr)
+    from antiphon.cli.address import check_listening
+
+    check_listening(settings.server)
     serving = _Serving(settings, args)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -106,6 +123,7 @@ class _Serving:
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         self._settings = settings
         self._args = args
+        self._banner: list[str] = []
         self._running: Running | None = None
         self._signals = 0
         self._sample: asyncio.Task[None] | None = None
@@ -132,6 +150,7 @@ class _Serving:
 
             antiphon = await stack.enter_async_context(assembled(self._settings, starting))
             impatient.cancel()
+            self._tell_of_deafness(antiphon)
             view = stack.enter_context(_view(antiphon)) if self._args.sample_call else None
             stack.push_async_callback(self._end_sample)
             await self._serve(antiphon, view)
@@ -149,11 +168,12 @@ class _Serving:
 
         def on_ready(running: Running) -> None:
             self._running = running
-            listens = f"Antiphon listens on {running.url()}"
+            banner = [f"Antiphon listens on {running.url()}", *self._banner]
             if view is None:
-                print(listens, flush=True)
+                print(*banner, sep="\n", flush=True)
                 return
-            view.print(listens)
+            for line in banner:
+                view.print(line)
             self._sample = asyncio.ensure_future(self._sample_call(antiphon, running, view))
             self._sample.add_done_callback(lambda done: _stop_on_error(done, running))
 
@@ -179,17 +199,28 @@ class _Serving:
                 f"{error.args[0]}: choose another with --port, 0 takes a free one", code=error.code
             ) from None
 
+    def _tell_of_deafness(self, antiphon: Antiphon) -> None:
+        """Whoever offers a language that cannot be heard is told when the server starts, not by a caller."""
+        from antiphon.cli.hearing import deafness
+
+        lost = deafness(antiphon.host.services.providers.transcribers, self._settings)
+        if lost is not None:
+            if not self._args.sample_call:  # which shows the banner in a picture of its own
+                log.warning("%s: %s", lost, lost.fix)
+            self._banner.append(f"  hears no {', '.join(lost.languages)}: {lost.fix}")
+
     # -- the sample call ----------------------------------------------------------------------------
 
     async def _sample_call(self, antiphon: Antiphon, running: Running, view: LiveView) -> None:
-        from antiphon.cli.sample_call import media_url, place_sample_call
+        from antiphon.cli.sample_call import line_of, place_sample_call
+        from antiphon.stores.choice import shown
 
         answered = await place_sample_call(antiphon, running, view)
         self._status = 0 if answered else 1
         if self._args.once:
             running.stop()
             return
-        for line in _what_now(media_url(antiphon, running), self._settings.journal.path):
+        for line in _what_now(line_of(antiphon, running), shown(self._settings.journal.place)):
             view.print(line)
         view.waiting("waiting for calls; Ctrl-C ends")
 
@@ -237,15 +268,19 @@ def _view(antiphon: Antiphon) -> LiveView:
 
 
 async def _try_journal(settings: Settings, *, needed: bool) -> None:
-    """A place that can never be written is told now. Calls go on without it; the sample call reads it back."""
-    from antiphon.stores.sqlite import SqliteJournal
+    """A place that can never be written is told now. Calls go on without it; the sample call reads it back.
 
-    journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
+    What else is wrong with a server is the log's to tell, again and again, for it may be mended meanwhile.
+    """
+    from antiphon.stores.choice import Access, open_journal
+
+    access: Access = "read" if settings.journal.url else "write"
+    journal = open_journal(settings.journal.place, access=access, synchronous=settings.journal.synchronous)
     try:
         await journal.start()
     except StoreError as error:
-        if error.code in {"store.not_journal", "store.newer_schema"}:
-            raise  # the wrong file: going on would lose every call that is expected to be in it
+        if error.code in WRONG_PLACE or (needed and settings.journal.url):
+            raise  # going on would lose every call that is expected to be in it
         if error.code in {"store.read_only", "store.no_file"}:
             told = ConfigError(f"{error.args[0]}, or with --journal PATH", code=error.code)
             if needed:
@@ -267,6 +302,8 @@ async def _say_what_is_awaited(starting: set[str]) -> None:
 
 def _what_now(url: str, journal: str) -> list[str]:
     """The end of a sample call is the beginning of one's own."""
+    from antiphon.config import JournalSettings
+
     http = url.replace("ws", "http", 1)
     look_back = "antiphon show last" + ("" if journal == JournalSettings().path else f" --journal {journal}")
     return [

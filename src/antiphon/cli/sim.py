@@ -9,12 +9,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from antiphon.cli.arguments import whole
+
 QUIET_S = 10.0
 """How often progress is told where nobody watches it grow."""
 MAX_CALLS = 10_000_000
 MAX_WORKERS = 256
 
 HELP = "simulate calls on virtual time and check that no rule is ever broken"
+EXAMPLES = (
+    ("antiphon sim", "a thousand calls"),
+    ("antiphon sim --calls 20000 --faults", "more, with failing parts"),
+    ("antiphon sim --calls 1 --seed 4711", "one call again"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,32 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runtime on virtual time and checks the invariants of every call. Exit status 0: no violation; 1: some, each "
         "with its seed and the smallest journal that shows it."
     )
-    parser.add_argument("--calls", type=int, default=1000, metavar="N", help="how many calls (default 1000)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the first call (default 1)")
+    parser.add_argument(
+        "--calls", type=whole(1, MAX_CALLS), default=1000, metavar="N", help="how many calls (default 1000)"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0, 2**62), default=1, metavar="S", help="seed of the first call (default 1)"
+    )
     parser.add_argument("--faults", action="store_true", help="providers fail, hang and stutter; lines drop")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--workers", type=whole(0, MAX_WORKERS), default=0, metavar="N", help="processes (default 0: one a core)"
+    )
     parser.add_argument("--golden", default=".antiphon/violations", metavar="DIR", help="where shrunk journals go")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def _wrong(args: argparse.Namespace) -> str:
-    """What is wrong with the arguments; "" if nothing is."""
-    for name, least, most in (("calls", 1, MAX_CALLS), ("seed", 0, 2**62), ("workers", 0, MAX_WORKERS)):
-        if not least <= getattr(args, name) <= most:
-            return f"--{name} must be within {least}..{most}, not {getattr(args, name)}"
-    golden = Path(args.golden)
-    if golden.exists() and not golden.is_dir():
-        return f"--golden {golden} is not a folder"
-    return ""
-
-
 def run(args: argparse.Namespace) -> int:
+    from antiphon.errors import ConfigError
     from antiphon.sim.runner import run_many, save_golden
 
-    wrong = _wrong(args)
-    if wrong:
-        print(wrong, file=sys.stderr)
-        return 2
+    golden = Path(args.golden)
+    if golden.exists() and not golden.is_dir():
+        raise ConfigError(f"--golden {golden} is a file: name a folder")
     began, done = time.monotonic(), 0
     said = began
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         print(file=sys.stderr)
     shown: list[dict[str, Any]] = []
     for outcome in report.failed[:5]:
-        path, plan = save_golden(outcome, args.faults, Path(args.golden))
+        path, plan = save_golden(outcome, args.faults, golden)
         shown.append({"seed": outcome.seed, "what": outcome.violations, "journal": str(path), "plan": repr(plan)})
     if args.json:
         fields = ("calls", "turns", "entries", "hours", "digest")

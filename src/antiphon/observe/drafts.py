@@ -15,6 +15,7 @@ from antiphon.observe.views import (
     Failure,
     Heard,
     InputKind,
+    Note,
     Outcome,
     Overlap,
     SegmentView,
@@ -80,6 +81,7 @@ class TurnDraft(msgspec.Struct):
     tiers: list[str] = []
     overlaps: list[OverlapDraft] = []
     failures: list[Failure] = []
+    notes: list[Note] = []
     effects: dict[str, EffectView] = {}
     starved: int = 0
     cut_by: Literal["", "caller", "other"] = ""
@@ -110,6 +112,12 @@ class TurnDraft(msgspec.Struct):
             segment.heard = "dropped"
             self.segments.remove(segment)
         self.dropped += back
+
+    def cut(self, number: int, chars: int) -> None:
+        """Its voice broke off: the segment says no more than that, as in the caller's history."""
+        segment = self.segment(number)
+        if segment is not None:
+            segment.text = history.whole_words(segment.text, chars)
 
     def stop(self, stopped_in: int, chars: int) -> None:
         """Playout was cancelled ``chars`` characters into ``stopped_in``; -1: nothing was heard."""
@@ -165,6 +173,7 @@ class TurnDraft(msgspec.Struct):
             tiers=tuple(self.tiers),
             overlaps=tuple(overlap.view() for overlap in self.overlaps),
             failures=tuple(self.failures),
+            notes=tuple(self.notes),
             effects=tuple(self.effects.values()),
             starved=self.starved,
             latency=divide(

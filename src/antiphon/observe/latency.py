@@ -7,6 +7,9 @@ order takes no time, so the parts always sum to the total.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import msgspec
 
 from antiphon.observe.views import Latency, Owner, Part
@@ -70,7 +73,10 @@ def divide(marks: Milestones, first: str, answer_at: int | None) -> Latency | No
     )
 
 
-def percentile(values: list[int], share: float) -> int | None:
+NumberT = TypeVar("NumberT", int, float)
+
+
+def percentile(values: Sequence[NumberT], share: float) -> NumberT | None:
     """The smallest value that ``share`` (0..1) of all values do not exceed (nearest rank); None of nothing."""
     if not values:
         return None

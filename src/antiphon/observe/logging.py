@@ -20,14 +20,12 @@ from typing import Any, Literal, TextIO
 
 from loguru import logger
 
+from antiphon.clip import clipped
 from antiphon.errors import AntiphonError
 from antiphon.observe.log_writer import LineWriter
 from antiphon.secret import Secret
 
 Format = Literal["console", "json"]
-
-SHOWN_CHARS = 50
-"""What callers say is personal: a log holds so much of it, enough to find the turn again in the journal."""
 
 current_call: ContextVar[str] = ContextVar("antiphon_call", default="")
 
@@ -49,11 +47,6 @@ _PATTERNS = tuple(
         r"(://[^\s/:@]+:)[^\s/@]+(?=@)",
     )
 )
-
-
-def clip(text: str, limit: int = SHOWN_CHARS) -> str:
-    """At most ``limit`` characters of ``text``, the last of them an ellipsis if there was more."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 @contextmanager
@@ -192,7 +185,7 @@ def _fields(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The call, and the other structured fields, what callers said clipped."""
     extra = dict(record["extra"])
     call = str(extra.pop("call", "") or current_call.get())
-    return call, {key: clip(str(value)) if key in _CLIPPED else value for key, value in extra.items()}
+    return call, {key: clipped(str(value)) if key in _CLIPPED else value for key, value in extra.items()}
 
 
 def _error(exception: Any) -> dict[str, str]:

@@ -22,9 +22,11 @@ from antiphon.observe.views import (
     Failure,
     InputKind,
     LineEvent,
+    Note,
     Speech,
     Summary,
     TurnView,
+    caller_turns,
 )
 
 
@@ -59,6 +61,7 @@ class Reader:
         self.speech: list[Speech] = []
         self.partials: dict[int, int] = {}
         self.failures: list[Failure] = []
+        self.ahead: list[ev.SpeculationEnded] = []
         self.marks = Milestones()
         self.overlap: OverlapDraft | None = None
 
@@ -149,6 +152,8 @@ class Reader:
                 if draft.marks.understood is None:
                     draft.marks.understood = entry.at
             case cmd.Say(turn=turn, phrase=phrase):
+                if turn not in self.turns and _is_end_of_utterance(entry.event):
+                    self._begin(turn, entry, "")  # nothing of it was understood, so it is asked for again
                 self._turn(turn, entry.at).phrases.append(phrase)
             case cmd.AbandonAttempt(turn=turn):
                 self._turn(turn, entry.at).abandon()
@@ -207,6 +212,9 @@ class Reader:
         if isinstance(event, (ev.EffectSucceeded, ev.EffectFailed, ev.CommandLost)):
             self._settle(event)
             return
+        if isinstance(event, ev.SpeculationEnded):
+            self.ahead.append(event)
+            return
         number = getattr(event, "turn", None)
         if number is None:
             return
@@ -219,6 +227,8 @@ class Reader:
                 draft.passages = tuple(passage.id for passage in passages)
             case ev.StageFailed():
                 draft.failures.append(Failure(at, event.stage, event.code, event.provider, event.attempt))
+            case ev.LanguageSwitched() | ev.StageRerouted():
+                draft.notes.append(Note(at, noted(event)))
             case ev.ReplyBegun():
                 if draft.marks.text is None:
                     draft.marks.text = at
@@ -233,6 +243,8 @@ class Reader:
         match event:
             case ev.SegmentReady():
                 draft.decide(event, at)
+            case ev.SegmentCut(segment=number, chars=chars):
+                draft.cut(number, chars)
             case ev.PlayoutStopped(segment=number, heard_chars=chars):
                 draft.stop(number, chars)
             case ev.PlayoutFinished():
@@ -284,7 +296,7 @@ class Reader:
 
     def _summary(self, turns: Sequence[TurnView]) -> Summary:
         first = self.first or ev.SessionStarted("", "", "", b"")
-        asked = [turn for turn in turns if turn.input != "none"]
+        asked = caller_turns(turns)
         ledgers = [turn.latency for turn in asked if turn.latency is not None]
         kinds = [overlap.kind for turn in turns for overlap in turn.overlaps]
         totals = [ledger.total_ms for ledger in ledgers]
@@ -306,7 +318,28 @@ class Reader:
             p95_ms=percentile(totals, 0.95),
             added_median_ms=percentile([ledger.added_ms for ledger in ledgers], 0.5),
             diverged_at=self.diverged_at,
+            answered=sum(turn.answered for turn in asked),
+            adopted=sum(each.outcome == "adopted" for each in self.ahead),
+            dropped=sum(each.outcome == "dropped" for each in self.ahead),
+            dropped_chars=sum(each.chars for each in self.ahead if each.outcome == "dropped"),
         )
+
+
+def noted(event: ev.LanguageSwitched | ev.StageRerouted) -> str:
+    """In words for people."""
+    if isinstance(event, ev.LanguageSwitched):
+        why = "the caller chose it" if event.reason == "chosen" else "the caller speaks it"
+        return f"goes on in {event.language} instead of {event.previous}: {why}"
+    if event.to == event.provider:
+        return f"{event.stage}: {event.provider} is asked once more: {event.code}"
+    return f"{event.stage}: {event.to} is asked instead of {event.provider}: {event.code}"
+
+
+def _is_end_of_utterance(event: ev.AnyEvent) -> bool:
+    match event:
+        case ev.TranscriptFinal() | ev.TranscriptionFailed() | ev.DeadlineReached(name="final"):
+            return True
+    return False
 
 
 def _input_of(event: ev.AnyEvent) -> InputKind:

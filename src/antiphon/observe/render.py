@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,8 @@ from antiphon.observe.views import Conversation, Latency, LineEvent, SegmentView
 from antiphon.runtime.ports import SessionRow
 
 BAR_CELLS = 48
+NOT_UNDERSTOOD = "(was not understood)"
+"""In the place of words."""
 
 STATUS_STYLES = {"live": "green", "detached": "yellow", "closed": "", "interrupted": "red"}
 OWNER_STYLES = {"wait": "blue", "provider": "yellow", "antiphon": "magenta"}
@@ -67,29 +70,62 @@ def spans(parts: Sequence[int], cells: int) -> list[tuple[int, int]]:
 # -- the list -----------------------------------------------------------------------------------
 
 
-def calls_table(rows: Sequence[SessionRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("call", "status", "started", "line", "caller", "language"):
-        table.add_column(name, no_wrap=name != "call", overflow="fold")
-    for name in ("turns", "events", "length"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            Text(clean(row.session)),
-            Text(row.status, style=STATUS_STYLES.get(row.status, "")),
-            Text(clean(row.started_at)[:19].replace("T", " ")),
-            Text(clean(row.transport)),
-            Text(clean(row.caller)),
-            Text(clean(row.language)),
-            str(row.turns),
-            str(row.entries),
-            clock(row.last_at_ms),
-        )
-    return table
+class CallRow(msgspec.Struct, frozen=True):
+    """One call of the list: its session's row, and how many exchanges the caller opened (None: it cannot be read)."""
+
+    session: SessionRow
+    turns: int | None
 
 
-def calls_json(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
-    return [{name: getattr(row, name) for name in row.__struct_fields__} for row in rows]
+_COLUMNS = ("call", "status", "started", "line", "caller", "language", "turns", "events", "length")
+_NUMBERS = frozenset({"turns", "events", "length"})
+_LEFT_OUT = ("events", "caller", "line", "language", "length")
+"""In this order, where a terminal is too narrow for all. An id is never broken: it is there to be copied."""
+
+
+def print_calls(console: Console, rows: Sequence[CallRow]) -> None:
+    """One line a call, as many columns as there is room for; all of them where there is no terminal."""
+    lines = [_cells(row) for row in rows]
+    widths = {name: max(cell_len(name), *(cell_len(line[name]) for line in lines)) for name in _COLUMNS}
+    kept = [name for name in _COLUMNS if name != "caller" or any(line["caller"] for line in lines)]
+    for name in _LEFT_OUT if console.is_terminal else ():
+        if name in kept and sum(widths[each] + 2 for each in kept) - 2 > console.width:
+            kept.remove(name)
+    head = Text("  ".join(_padded(name, name, widths[name]) for name in kept).rstrip(), style="bold")
+    console.print(head, soft_wrap=True)
+    for line in lines:
+        cells = [Text(_padded(name, line[name], widths[name]), style=_style(name, line[name]), end="") for name in kept]
+        text = Text("  ").join(cells)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
+def _cells(row: CallRow) -> dict[str, str]:
+    session = row.session
+    return {
+        "call": clean(session.session),
+        "status": session.status,
+        "started": clean(session.started_at)[:19].replace("T", " "),
+        "line": clean(session.transport),
+        "caller": clean(session.caller),
+        "language": clean(session.language),
+        "turns": "?" if row.turns is None else str(row.turns),
+        "events": str(session.entries),
+        "length": clock(session.last_at_ms),
+    }
+
+
+def _padded(name: str, text: str, width: int) -> str:
+    room = " " * (width - cell_len(text))
+    return room + text if name in _NUMBERS else text + room
+
+
+def _style(name: str, text: str) -> str:
+    return STATUS_STYLES.get(text, "") if name == "status" else ""
+
+
+def calls_json(rows: Sequence[CallRow]) -> list[dict[str, Any]]:
+    return [{**msgspec.structs.asdict(row.session), "turns": row.turns} for row in rows]
 
 
 # -- one call -----------------------------------------------------------------------------------
@@ -132,7 +168,8 @@ def _print_head(console: Console, summary: Summary, status: str) -> None:
         if fact:
             head.append(f"  {clean(fact)}", style="not bold")
     console.print(head)
-    counts = [_count(summary.turns, "turn"), f"{clock(summary.duration_ms)} long"]
+    turns = _count(summary.turns, "turn") + (f", {summary.answered} answered" if summary.turns else "")
+    counts = [turns, f"{clock(summary.duration_ms)} long"]
     for number, what in (
         (summary.interruptions, "interruption"),
         (summary.backchannels, "backchannel"),
@@ -141,6 +178,8 @@ def _print_head(console: Console, summary: Summary, status: str) -> None:
     ):
         if number:
             counts.append(_count(number, what))
+    if summary.adopted or summary.dropped:
+        counts.append(f"{summary.adopted} answered ahead, {summary.dropped} in vain")
     console.print(Text(", ".join(counts)))
     if summary.median_ms is not None:
         console.print(
@@ -160,7 +199,7 @@ def _print_head(console: Console, summary: Summary, status: str) -> None:
 
 
 def _print_turn(console: Console, turn: TurnView) -> None:
-    if turn.input != "none" and turn.question:
+    if turn.input != "none":
         notes: list[str] = [] if turn.input == "speech" else [turn.input]
         partials = sum(speech.partials for speech in turn.speech)
         if partials:
@@ -168,7 +207,8 @@ def _print_turn(console: Console, turn: TurnView) -> None:
         if turn.intent:
             notes.append(f"intent {clean(turn.intent)} {turn.intent_confidence:.2f}")
         at = turn.speech[0].at_ms if turn.speech else turn.at_ms
-        _say(console, at, "caller", Text(clean(turn.question)), "cyan", note=", ".join(notes))
+        said = clean(turn.question) or NOT_UNDERSTOOD
+        _say(console, at, "caller", Text(said), "cyan", note=", ".join(notes))
     for at, _, who, what, style, note in sorted(_happened(turn), key=lambda line: line[:2]):
         _say(console, at, who, what, style, note=note)
     if turn.sources:
@@ -200,6 +240,8 @@ def _happened(turn: TurnView) -> list[_Line]:
         who = f" ({clean(failure.provider)})" if failure.provider else ""
         what = Text(f"!! {clean(failure.stage)} failed: {clean(failure.code)}{who}", style="red")
         lines.append((failure.at_ms, 0, "", what, "", ""))
+    for note in turn.notes:
+        lines.append((note.at_ms, 0, "", Text(f"-- {clean(note.text)}", style="yellow"), "", ""))
     for effect in turn.effects:
         what = Text(f"-- {clean(effect.kind)} {clean(effect.name)}: {effect.status} {clean(effect.detail)}")
         lines.append((effect.at_ms, 0, "", what, "", ""))

@@ -5,6 +5,7 @@ Times named ``at_ms`` are journal time: milliseconds since the session began. Du
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -13,7 +14,7 @@ Heard = Literal["ready", "started", "heard", "partly", "unheard", "dropped"]
 """How far a segment came: decided on, playing, heard whole, heard to ``heard_chars``, cancelled, taken back."""
 
 InputKind = Literal["speech", "typed", "digits", "resumed", "none"]
-"""What a turn answers. ``resumed``: a question left open when the line broke; ``none``: the agent spoke first."""
+"""What a turn answers. ``resumed``: a question left open when the line broke; ``none``: the agent spoke unasked."""
 
 Outcome = Literal["answered", "interrupted", "unheard", "cut_off", "apologised", "said", "open"]
 """``interrupted``: by the caller; ``unheard``: the same, before a sound of it; ``cut_off``: by a failure or the line's
@@ -80,6 +81,13 @@ class Failure(msgspec.Struct, frozen=True):
     attempt: int = 0
 
 
+class Note(msgspec.Struct, frozen=True):
+    """Something worth knowing that is no failure: another language, another provider."""
+
+    at_ms: int
+    text: str
+
+
 class EffectView(msgspec.Struct, frozen=True):
     """``status``: requested, done, failed or lost; ``detail`` its result or code."""
 
@@ -103,7 +111,9 @@ class Overlap(msgspec.Struct, frozen=True):
 
 
 class TurnView(msgspec.Struct, frozen=True):
-    """One exchange. ``question`` is what the turn answers; ``speech`` the utterances it was made of."""
+    """One exchange. ``question`` is what the turn answers, "" if the caller was not understood; ``speech`` the
+    utterances it was made of.
+    """
 
     turn: int
     at_ms: int
@@ -121,6 +131,7 @@ class TurnView(msgspec.Struct, frozen=True):
     tiers: tuple[str, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[Note, ...] = ()
     effects: tuple[EffectView, ...] = ()
     starved: int = 0
     latency: Latency | None = None
@@ -128,6 +139,24 @@ class TurnView(msgspec.Struct, frozen=True):
     @property
     def interrupted(self) -> bool:
         return self.outcome in ("interrupted", "unheard")
+
+    @property
+    def answered(self) -> bool:
+        """The caller heard an answer, or the beginning of one, and no apology for it.
+
+        A request to repeat, a question whether they are still there, a filler or a goodbye by itself is no answer.
+        """
+        heard = {segment.kind for segment in self.segments if segment.heard_chars}
+        return "reply" in heard and "apology" not in heard
+
+
+def caller_turns(turns: Iterable[TurnView]) -> list[TurnView]:
+    """The exchanges that the caller opened: what a count of turns counts.
+
+    Not among them: the greeting, and what the agent said after a silence or when a line came back. One that was not
+    understood is among them.
+    """
+    return [turn for turn in turns if turn.input != "none"]
 
 
 class LineEvent(msgspec.Struct, frozen=True):
@@ -139,7 +168,8 @@ class LineEvent(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A call in one line. ``turns`` counts the caller's; latencies are over those that were answered aloud.
+    """A call in one line. ``turns`` counts the caller's (``caller_turns``), ``answered`` those of them that were
+    answered; latencies are over those in which anything was heard.
 
     ``ended`` is the reason of ``SessionClosed``, ``detached`` if the line was lost last, else ``""``.
     ``diverged_at`` is the first entry that today's code decides otherwise than was decided then; 0: none.
@@ -162,6 +192,12 @@ class Summary(msgspec.Struct, frozen=True):
     p95_ms: int | None = None
     added_median_ms: int | None = None
     diverged_at: int = 0
+    answered: int = 0
+    adopted: int = 0
+    """Answers begun before their question was confirmed, and used; ``dropped``: not used."""
+    dropped: int = 0
+    dropped_chars: int = 0
+    """What the latter had cost: characters that a model wrote for nothing."""
 
 
 class Conversation(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picows import WSError, ws_connect
+from picows import WSError, WSHandshakeError, ws_connect
 
 from antiphon.errors import AntiphonError
 from antiphon.media.codec import mulaw_encode
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 DIGIT_GAP_S = 0.2
 GO_ON_S = 1.5
+MAX_SAID = 200
+"""Of what a server says when it refuses a call, characters."""
 
 
 class CallFailed(AntiphonError):
@@ -89,6 +91,13 @@ async def place_call(
 def _not_reached(report: CallReport, url: str, error: Exception) -> CallReport:
     why = str(error) or type(error).__name__
     report.ended_by = "failed"
+    if isinstance(error, WSHandshakeError):
+        said = " ".join((error.raw_body or b"").decode(errors="replace").split())[:MAX_SAID]
+        report.error = (
+            f"{url} does not take the call ({why}{f', {said}' if said else ''}): an Antiphon's line is at "
+            "/media-stream, and where TWILIO_AUTH_TOKEN is set it takes none but Twilio's signed calls"
+        )
+        return report
     report.error = f"no agent answers at {url} ({why}): start one with `antiphon serve`, or name it with --url"
     return report
 

@@ -24,12 +24,6 @@ def voiced_span(mulaw: bytes, threshold: int = AUDIBLE) -> tuple[int, int] | Non
     return (int(loud[0]), int(loud[-1])) if len(loud) else None
 
 
-def longest_gap(mulaw: bytes, threshold: int = AUDIBLE) -> int:
-    """The longest run of samples below ``threshold`` between two at or above it."""
-    loud = np.flatnonzero(np.abs(np.frombuffer(mulaw_decode(mulaw), "<i2").astype(np.int32)) >= threshold)
-    return int(np.diff(loud).max()) - 1 if len(loud) > 1 else 0
-
-
 class Ear:
     """Follows one channel: when it was last audible, and since when it speaks."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
+
+from antiphon.observe.latency import percentile
 
 
 class PhoneEvent(msgspec.Struct, frozen=True):
@@ -28,6 +30,8 @@ class TurnReport(msgspec.Struct, kw_only=True):
     - ``latency_ms``: the caller's last voiced sample to the first audible sample of the reply. ``None``: no reply, or
       ``talked_over``: the agent was audible at that moment (it began too early, or did not stop).
     - ``stopped_ms``: only for a line that barged in: its first voiced sample to the agent's last audible one.
+    - ``answered``: a reply was heard. Whether it was an answer cannot be told by ear; ``instead`` is set by whoever
+      knows that it was none, and says what it was: a phrase's name (``apology``, ``still_there``) or ``unknown``.
     - ``interrupted``: the reply was cut off by the caller's next line.
     - ``reply_ms``: first to last audible sample. ``audio``: the reply as it was heard, PCM, 8000 Hz.
     - ``longest_gap_ms``: the longest silence within the reply.
@@ -49,10 +53,15 @@ class TurnReport(msgspec.Struct, kw_only=True):
     stopped_ms: float | None = None
     backchannels: tuple[str, ...] = ()
     audio: bytes = b""
+    instead: str = ""
 
 
 class CallReport(msgspec.Struct, kw_only=True):
-    """A whole call. ``ended_by``: ``caller``, ``agent``, ``timeout`` or ``failed`` (``error`` says why)."""
+    """A whole call. ``ended_by``: ``caller``, ``agent``, ``timeout`` or ``failed`` (``error`` says why).
+
+    ``unsaid`` counts the lines that were left when the call ended. ``judged_by``: ``ear``, or ``journal`` if the
+    agent's own record told answers from apologies.
+    """
 
     call_id: str
     url: str
@@ -63,6 +72,7 @@ class CallReport(msgspec.Struct, kw_only=True):
     error: str = ""
     duration_ms: int = 0
     unsaid: int = 0
+    judged_by: Literal["ear", "journal"] = "ear"
     marks: int = 0
     clears: int = 0
     late_ticks: int = 0
@@ -74,8 +84,18 @@ class CallReport(msgspec.Struct, kw_only=True):
         return [turn for turn in self.turns if turn.index]
 
     @property
+    def answered(self) -> int:
+        return sum(turn.answered for turn in self.replies)
+
+    @property
+    def due(self) -> int:
+        """The turns that the caller opened or meant to open: the greeting is none of them."""
+        return len(self.replies) + self.unsaid
+
+    @property
     def all_answered(self) -> bool:
-        return not self.error and not self.unsaid and bool(self.replies) and all(t.answered for t in self.replies)
+        """Also true of a call in which the caller had nothing to say."""
+        return not self.error and self.answered == self.due
 
     @property
     def latencies(self) -> list[float]:
@@ -97,7 +117,7 @@ def percentiles(values: Iterable[float], points: Sequence[int] = (50, 90, 99)) -
     ordered = sorted(values)
     found: dict[str, float] = {"count": len(ordered)}
     for point in points if ordered else ():
-        found[f"p{point}"] = round(ordered[max(0, math.ceil(point / 100 * len(ordered)) - 1)], 1)
+        found[f"p{point}"] = round(percentile(ordered, point / 100) or 0.0, 1)
     if ordered:
         found["max"] = round(ordered[-1], 1)
     return found

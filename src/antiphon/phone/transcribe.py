@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from antiphon.errors import ProviderError
 from antiphon.phone.farend import RATE
-from antiphon.runtime.ports import Heard, Transcriber
+from antiphon.runtime.ports import Transcriber
+from antiphon.runtime.recording import hear
 
 TIMEOUT_S = 30.0
 _TAIL = bytes(RATE // 2 * 2)
@@ -22,22 +24,11 @@ async def transcribe_reply(transcriber: Transcriber, language: str) -> AsyncIter
     async def transcribe(pcm: bytes) -> str:
         if not pcm:
             return ""
-        final: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-
-        def on_heard(heard: Heard) -> None:
-            if (heard.final or heard.error) and not final.done():
-                final.set_result(heard)
-
-        stream = transcriber.open(sample_rate=RATE, language=language, on_heard=on_heard)
         try:
-            stream.feed(pcm + _TAIL)
-            stream.finish(1)
             async with asyncio.timeout(TIMEOUT_S):
-                return (await final).text
-        except TimeoutError:
+                return (await hear(transcriber, pcm + _TAIL, RATE, language)).text
+        except (ProviderError, TimeoutError):
             return ""
-        finally:
-            stream.close()
 
     try:
         yield transcribe
