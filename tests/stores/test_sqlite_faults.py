@@ -163,7 +163,9 @@ def test_other_file_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_text("dear diary, " * 500)
     for access in ("write", "read"):
-        assert start_fails(path, access).code == "store.corrupt"
+        error = start_fails(path, access)
+        assert error.code == "store.corrupt"
+        assert "name another file with --journal PATH" in str(error)
     assert path.read_text() == "dear diary, " * 500
 
 
@@ -199,9 +201,20 @@ def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) ->
 
 
 def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
-    assert start_fails(tmp_path).code in ("store.no_file", "store.read_only")
+    assert start_fails(tmp_path).code == "store.is_folder"
     (tmp_path / "file").touch()
     assert start_fails(tmp_path / "file" / "journal.sqlite").code == "store.no_file"
+
+
+def test_an_empty_file_is_told_when_read_and_filled_when_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.touch()
+    error = start_fails(path, "read")
+    assert error.code == "store.empty"
+    assert f"antiphon serve --journal {path}" in str(error)
+    assert path.stat().st_size == 0
+    asyncio.run(filled(path))
+    assert path.stat().st_size > 0
 
 
 # -- schema ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Who owns a session, told without heartbeats: the identity of a process and whether it still runs.
+"""Who owns a session, told without heartbeats: the identity of a process and whether it still runs here.
 
 An identity is ``boot/namespace/pid/start``: the kernel's boot id, the PID namespace, the process id and the
 process's start time in clock ticks since boot (proc(5): field 22 of ``/proc/<pid>/stat``). The four
@@ -44,6 +44,12 @@ def this_process() -> str:
     return "/".join((_read(_PROC / "sys/kernel/random/boot_id"), _namespace(), str(pid), _start_of(pid)))
 
 
+def is_here(owner: str) -> bool:
+    """True if the owner is, or was, a process that can be looked up from here."""
+    parts = owner.split("/")
+    return len(parts) >= 4 and parts[0] == _read(_PROC / "sys/kernel/random/boot_id") and parts[1] == _namespace()
+
+
 def is_alive(owner: str) -> bool:
     """True while the process of that identity runs. ``""`` (released) and unreadable identities are dead.
 
@@ -53,8 +59,8 @@ def is_alive(owner: str) -> bool:
     parts = owner.split("/")
     if len(parts) < 4 or not parts[2].isdigit():
         return False
-    boot, namespace, pid, start = parts[0], parts[1], int(parts[2]), parts[3]
-    if boot != _read(_PROC / "sys/kernel/random/boot_id") or namespace != _namespace():
+    pid, start = int(parts[2]), parts[3]
+    if not is_here(owner):
         return False
     if start:
         return _start_of(pid) == start

@@ -123,9 +123,23 @@ def check_repeat(batch: Batch, encoded: Sequence[tuple[int, bytes]], kept: Seque
     """
     for (seq, mine), theirs in zip(encoded, kept, strict=False):
         if mine != theirs:
-            raise StaleWriter(f"entry {seq} of session {batch.session} is already there and says something else")
+            raise differs(batch, seq)
     if len(kept) > len(encoded):
-        raise StaleWriter(
-            f"session {batch.session} holds entries after {batch.expected_seq} that this writer never saw"
-        )
+        raise longer(batch)
     return len(kept)
+
+
+def differs(batch: Batch, seq: int) -> StaleWriter:
+    return StaleWriter(f"entry {seq} of session {batch.session} is already there and says something else")
+
+
+def longer(batch: Batch) -> StaleWriter:
+    return StaleWriter(f"session {batch.session} holds entries after {batch.expected_seq} that this writer never saw")
+
+
+def unreadable(session: str, seq: int, error: msgspec.DecodeError) -> StoreError:
+    return StoreError(
+        f"entry {seq} of session {session} cannot be read: it is damaged, or written by a newer Antiphon "
+        f"(then upgrade): {error}",
+        code="store.corrupt",
+    )

@@ -102,6 +102,8 @@ def open_for_reading(path: Path, busy_s: float, migrations: Sequence[str] = MIGR
         ) from None
     except OSError as error:
         raise _unreadable(path, error.strerror or "") from error
+    if path.is_dir():
+        raise _is_folder(path)
     ways = ["?mode=ro"]
     if not tail:
         # On read-only media the -shm file cannot be made; without a WAL nothing can be missed by not having it.
@@ -124,6 +126,12 @@ def open_for_reading(path: Path, busy_s: float, migrations: Sequence[str] = MIGR
         discard(db)
         if version > len(migrations):
             raise _newer(path, version, len(migrations))
+        if not version:
+            raise StoreError(
+                f"the journal {path} is empty, nothing was ever written to it: start a server with "
+                f"`antiphon serve --journal {path}`, or give another file with --journal PATH",
+                code="store.empty",
+            )
         raise StoreError(
             f"{path} has schema {version}, this program reads {len(migrations)}: "
             "run `antiphon serve` with it once, which brings it up to date",
@@ -194,7 +202,18 @@ def _newer(path: Path, version: int, known: int) -> StoreError:
     )
 
 
+def _is_folder(path: Path) -> StoreError:
+    """Names the journal in it, or else the file that would be one."""
+    found = [*sorted(path.glob("*.sqlite")), path / "journal.sqlite"]
+    return StoreError(
+        f"{path} is a folder and a journal is a file: name the file, such as --journal {found[0]}",
+        code="store.is_folder",
+    )
+
+
 def _no_file(error: OSError, path: Path) -> StoreError:
+    if path.is_dir():
+        return _is_folder(path)
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return _read_only(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -252,9 +271,15 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
         return _full(path) if _out_of_room(path) else _read_only(path)
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _out_of_room(path)):
         return _full(path)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code == sqlite3.SQLITE_NOTADB:
         return StoreError(
-            f"{path} is damaged or no database ({error}): move it away (mv {path} {path}.damaged) and start again; "
+            f"{path} is no journal ({error}): name another file with --journal PATH or [journal] path; "
+            f"if it was one, it is damaged: move it away (mv {path} {path}.damaged) and start again",
+            code="store.corrupt",
+        )
+    if code == sqlite3.SQLITE_CORRUPT:
+        return StoreError(
+            f"{path} is damaged ({error}): move it away (mv {path} {path}.damaged) and start again; "
             f"`sqlite3 {path}.damaged .recover` may save what it holds",
             code="store.corrupt",
         )

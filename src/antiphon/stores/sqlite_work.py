@@ -10,7 +10,17 @@ from antiphon.errors import StaleWriter, StoreError, UnknownSession
 from antiphon.kernel.events import Entry, decode_entry
 from antiphon.runtime.ports import Batch, SessionRow
 from antiphon.stores.owner import is_alive
-from antiphon.stores.rows import Row, check_order, check_owner, check_repeat, check_session_id, encode, fold, listed
+from antiphon.stores.rows import (
+    Row,
+    check_order,
+    check_owner,
+    check_repeat,
+    check_session_id,
+    encode,
+    fold,
+    listed,
+    unreadable,
+)
 
 _COLUMNS = "session, epoch, line, started_at, transport, language, caller, turns, last_seq, last_at_ms"
 
@@ -116,11 +126,7 @@ def read_entries(db: sqlite3.Connection, session: str, after_seq: int) -> list[E
         try:
             entries.append(decode_entry(data))
         except msgspec.DecodeError as error:
-            raise StoreError(
-                f"entry {seq} of session {session} cannot be read: it is damaged, or written by a newer Antiphon "
-                f"(then upgrade): {error}",
-                code="store.corrupt",
-            ) from error
+            raise unreadable(session, seq, error) from error
     return entries
 
 
