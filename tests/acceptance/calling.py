@@ -120,10 +120,13 @@ Story = Callable[[Path, Voices], Awaitable[None]]
 
 
 class Stories:
-    """Register with ``@stories.tell``; a file's one test takes ``outcome`` for each of ``names``."""
+    """Register with ``@stories.tell``; a file's one test takes ``outcome`` for each of ``names``.
 
-    def __init__(self) -> None:
-        self._stories: dict[str, Story] = {}
+    ``others`` are told along: stories that stand in modules of their own.
+    """
+
+    def __init__(self, *others: Stories) -> None:
+        self._stories: dict[str, Story] = {name: story for each in others for name, story in each._stories.items()}
 
     def tell(self, story: Story) -> Story:
         self._stories[story.__name__] = story

@@ -5,7 +5,9 @@ Recordings are the phone's own: 16-bit samples at 8000 Hz, caller left, agent ri
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import re
 import wave
 from collections.abc import AsyncIterator
@@ -16,7 +18,9 @@ import numpy.typing as npt
 
 from antiphon.knowledge import load_knowledge
 from antiphon.languages import load_languages
+from antiphon.media.codec import mulaw_decode
 from antiphon.phone.ear import AUDIBLE
+from antiphon.phone.voices import Voices
 from antiphon.providers.stt.pocketsphinx import PocketsphinxTranscriber, transcribe
 
 RATE = 8000
@@ -24,6 +28,7 @@ PAUSE = RATE // 100
 """Exact silence of 10 ms and more is a pause: within speech samples of zero come alone."""
 
 Samples = npt.NDArray[np.int16]
+Spectra = npt.NDArray[np.float64]
 
 KNOWLEDGE = load_knowledge()
 ANSWERS = {entry.id: entry.answer for entry in KNOWLEDGE.entries}
@@ -131,3 +136,57 @@ def locate(piece: Samples, whole: Samples) -> tuple[int, float]:
     alike = product / energy
     at = int(np.argmax(alike))
     return at, float(alike[at])
+
+
+# -- whether a text is heard ----------------------------------------------------------------------
+
+SAME = 0.85
+"""From this likeness on a text is heard. Of the same text spoken again by the same voice it is 0.92 to 1, of another
+text at most 0.7. Read by the rules of another language it is 0.5 to 0.8, or 0.95 where espeak lends one Indian language
+the sounds of another."""
+PIECE = RATE * 6 // 10
+WINDOW, HOP = RATE * 32 // 1000, RATE // 100
+BANDS = np.geomspace(200, 3600, 19) / (RATE / WINDOW)
+QUIET = 1e3
+
+
+async def likeness(heard: Samples | bytes, voices: Voices, text: str, language: str = "en-IN") -> float:
+    """How much what was heard is like espeak's speaking of the text, at the most like place: up to 1.
+
+    Spectra are compared, for espeak never makes the same samples twice. Piece by piece, the middle one counts: a machine
+    that stood still for a moment leaves a gap in some.
+    """
+    spoken = np.frombuffer(mulaw_decode(await voices.mulaw(text, language)), "<i2")
+    begin, end = audible(spoken)
+    whole = np.frombuffer(heard, "<i2") if isinstance(heard, bytes) else heard
+    return await asyncio.to_thread(_likeness, spoken[begin:end], whole)
+
+
+def _likeness(spoken: Samples, heard: Samples) -> float:
+    size = min(PIECE, len(spoken))
+    if len(heard) < size:
+        return 0.0
+    whole = _spectra(heard)
+    pieces = [_spectra(spoken[at : at + size]) for at in range(0, len(spoken) - size + 1, PIECE // 2)]
+    return float(np.median([_best(piece, whole) for piece in pieces]))
+
+
+def _spectra(samples: Samples) -> Spectra:
+    """The logarithm of the power in each band, each 10 ms."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), WINDOW)[::HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)) ** 2
+    edges = [(int(low), max(int(low) + 1, int(high))) for low, high in itertools.pairwise(BANDS)]
+    return np.log10(np.stack([power[:, low:high].mean(axis=1) for low, high in edges], axis=1) + QUIET)
+
+
+def _best(piece: Spectra, whole: Spectra) -> float:
+    """The highest correlation over all places; what is the same in all frames says nothing."""
+    wanted = piece - piece.mean(axis=0)
+    wanted /= np.linalg.norm(wanted)
+    best = 0.0
+    for at in range(len(whole) - len(piece) + 1):
+        there = whole[at : at + len(piece)]
+        there = there - there.mean(axis=0)
+        size = float(np.linalg.norm(there))
+        best = max(best, float(np.vdot(wanted, there)) / size if size else 0.0)
+    return best

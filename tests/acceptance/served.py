@@ -21,7 +21,7 @@ import psutil
 from antiphon.kernel.events import Entry
 from antiphon.observe.projections import conversation
 from antiphon.observe.views import Conversation
-from antiphon.stores.sqlite import SqliteJournal
+from antiphon.stores.choice import open_journal
 
 READY_S = 60.0
 END_S = 20.0
@@ -47,12 +47,14 @@ class Server:
         self.journal = Path(
             str((settings or {}).get("journal", {}).get("path", "") or folder / "journal" / "calls.sqlite")
         )
+        self.place = environ.get("REDIS_URL") or str(self.journal)
+        """Where its journal is, for whoever reads it."""
         tables = {"journal": {"path": str(self.journal)}, "log": {"level": "INFO"}}
         for name, table in (settings or {}).items():
             tables[name] = {**tables.get(name, {}), **table}
         (folder / "settings.toml").write_text(toml(tables), encoding="utf-8")
         self._environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("ANTIPHON_", "REDIS_"))},
             **environ,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -165,7 +167,7 @@ class Server:
     # -- its journal ------------------------------------------------------------------------------
 
     async def entries(self, call: str) -> list[Entry]:
-        journal = SqliteJournal(self.journal, access="read")
+        journal = open_journal(self.place, access="read")
         try:
             await journal.start()
             return await journal.read(call)
@@ -178,7 +180,7 @@ class Server:
     async def command(self, *words: str, status: int = 0) -> str:
         """What ``antiphon`` prints to these words about this server's journal."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "antiphon", *words, "--journal", str(self.journal)),
+            *(sys.executable, "-m", "antiphon", *words, "--journal", self.place),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=self.folder,
