@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = str(ROOT / "requirements.lock")
 MINILM = str(ROOT / "requirements-minilm.txt")
-PACKAGE = ROOT / "src" / "antiphon"
+PACKAGES = (ROOT / "src" / "antiphon", ROOT / "src" / "orchestrator")
 OPTIONAL = ("espeakng_loader", "pocketsphinx")
 """Worker processes import these; without the extra their modules cannot be imported, and nothing else may fail."""
 
@@ -27,6 +27,7 @@ import antiphon
 home = pathlib.Path(antiphon.__file__).parent
 assert home.is_relative_to(sys.prefix), home
 names = [each.name for each in pkgutil.walk_packages([str(home)], "antiphon.") if each.name != "antiphon.__main__"]
+names += [each.name for each in pkgutil.walk_packages([str(home.parent / "orchestrator")], "orchestrator.")]
 assert len(names) == len(set(names)) > 100, len(names)
 waiting = []
 for name in names:
@@ -76,14 +77,15 @@ def missing(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     wanted = [
-        path.relative_to(PACKAGE.parent).as_posix()
-        for path in PACKAGE.rglob("*")
+        path.relative_to(package.parent).as_posix()
+        for package in PACKAGES
+        for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
     info = next(name.partition("/")[0] for name in names if name.endswith(".dist-info/METADATA"))
     wanted += [f"{info}/licenses/{name}" for name in ("LICENSE", "NOTICE", "src/antiphon/data/silero/LICENSE")]
     wanted += [f"{info}/entry_points.txt"]
-    strange = [name for name in names if not name.startswith(("antiphon/", f"{info}/"))]
+    strange = [name for name in names if not name.startswith(("antiphon/", "orchestrator/", f"{info}/"))]
     return [*(f"{name} is not in it" for name in sorted(set(wanted) - set(names))), *(f"{n} is in it" for n in strange)]
 
 

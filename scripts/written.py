@@ -3,6 +3,7 @@
 - ``docs/configuration.md``: every setting, from the structs that read them
 - ``docs/floor.md``: the floor chart, from the table that runs
 - ``docs/architecture.svg``: the picture, from ``picture.py``
+- ``docs/AGENT_ORCHESTRATOR_COMPLETE_IMPLEMENTATION.md``: its reference, from ``reference.py``
 - ``tests/data/api.txt``: the public names and their signatures
 """
 
@@ -28,10 +29,12 @@ from antiphon.kernel.policy import Policy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import picture
+import reference
+from regions import filled
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = re.compile(r" \((?:[A-DX]\d+[, ]*)+\)")
-"""Numbers of requirements: they help who maintains, not who sets."""
+MANUAL = "docs/AGENT_ORCHESTRATOR_COMPLETE_IMPLEMENTATION.md"
+"""Its text is written by hand, its reference between marks."""
 
 NOTE = "<!-- Written by `make docs`; change the code, not this file. -->\n"
 
@@ -52,6 +55,7 @@ def written() -> dict[str, str]:
         "docs/configuration.md": configuration(),
         "docs/floor.md": floor(),
         "docs/architecture.svg": picture.draw(),
+        MANUAL: filled((ROOT / MANUAL).read_text(encoding="utf-8"), reference.sections()),
         "tests/data/api.txt": api(),
     }
 
@@ -152,7 +156,8 @@ def _described(name: str, value: Any) -> list[str]:
         if key.startswith("_"):
             continue
         if isinstance(member, property) and member.fget:
-            lines.append(f"    {key}: {inspect.get_annotations(member.fget)['return']} (read only)")
+            access = "" if member.fset else " (read only)"
+            lines.append(f"    {key}: {inspect.get_annotations(member.fget)['return']}{access}")
         elif isinstance(member, classmethod):
             lines.append(f"    {key}{_signature(member.__func__)} (of the class)")
         elif inspect.isfunction(member):
@@ -168,8 +173,9 @@ def _init(value: type) -> str:
 
 
 def _signature(function: Any) -> str:
-    """As the source has it: annotations are strings there, and their quotes say nothing."""
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    """As the source has it: annotations are strings there, and their quotes say nothing; functions have names."""
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    return re.sub(r"<(?:built-in )?function (\w+)(?: at 0x[0-9a-f]+)?>", r"\1", text)
 
 
 def _docs_of(struct: type) -> dict[str, str]:
@@ -182,7 +188,7 @@ def _docs_of(struct: type) -> dict[str, str]:
             name = node.target.id
             docs[name] = ""
         elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            docs[name] = ROWS.sub("", " ".join(str(node.value.value).split()))
+            docs[name] = reference.ROWS.sub("", " ".join(str(node.value.value).split()))
         else:
             name = ""
     return docs

@@ -90,6 +90,45 @@ def test_the_usual_variables_of_the_contract_b21_b22_b23(write) -> None:
     assert own.server.max_sessions == 8
 
 
+REDIS = "redis://:sk-do-not-show-me@cache:6379/0"
+
+
+def test_redis_url_is_a_secret_and_the_place_of_the_journal_b16(write) -> None:
+    settings = config.load(environ={"REDIS_URL": REDIS})
+    assert settings.journal.place == REDIS
+    assert settings.journal.path == config.JournalSettings().path
+    shown = [repr(settings), json.dumps(settings.as_dict()), config_toml.render(settings)]
+    assert not any(KEY in each for each in shown)
+    assert config.load(environ={}).journal.place == ".antiphon/journal.sqlite"
+    place = write(f"REDIS_URL={REDIS}\n", "keys")
+    place.chmod(0o600)
+    assert config.load(environ={"ANTIPHON_SECRETS_FILE": str(place)}).journal.place == REDIS
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "option", "place"),
+    [
+        ("", {"ANTIPHON_JOURNAL": "a.sqlite", "REDIS_URL": "redis://a"}, None, "redis://a"),
+        ("", {"ANTIPHON_JOURNAL": "redis://b", "REDIS_URL": "redis://a"}, None, "redis://b"),
+        ("", {"ANTIPHON_JOURNAL_URL": "redis://b"}, None, "redis://b"),
+        ("", {"REDIS_URL": "redis://a"}, "a.sqlite", "a.sqlite"),
+        ("", {"REDIS_URL": "redis://a"}, "redis://c", "redis://c"),
+        ('url = "redis://d"', {}, None, "redis://d"),
+        ('url = "redis://d"', {}, "a.sqlite", "a.sqlite"),
+        ('url = "redis://d"', {"REDIS_URL": "redis://a"}, None, "redis://a"),
+        ('path = "redis://d"', {}, None, "redis://d"),
+        ('path = "redis://d"', {"REDIS_URL": "redis://a"}, None, "redis://a"),
+        ('path = "e.sqlite"\nurl = ""', {}, None, "e.sqlite"),
+    ],
+)
+def test_which_place_wins(write, file: str, environ: dict[str, str], option: str | None, place: str) -> None:
+    write(f"[journal]\n{file}\n")
+    overrides = {"journal.path": option} if option else {}
+    settings = config.load(environ=environ, overrides=overrides)
+    assert settings.journal.place == place
+    assert settings.journal.synchronous == "full"
+
+
 def test_values_of_the_environment_get_their_types(write) -> None:
     environ = {
         "ANTIPHON_SERVER_ALLOW_OPEN": "true",
@@ -158,6 +197,9 @@ def test_variables_that_are_not_ours_do_not_stop_the_program(write) -> None:
         f'[twilio]\nauth_token = "{KEY}"',
         f'[llm]\nprovider = "openai"\napi_key = "{KEY}"',
         f'[llm]\nfallback = [{{ provider = "openai", api_key = "{KEY}" }}]',
+        f'[journal]\nurl = "redis://:{KEY}@cache:6379"',
+        f'[journal]\npath = "redis://user:{KEY}@cache:6379"',
+        f'[llm]\nbase_url = "https://user:{KEY}@llm.example.org/v1"',
     ],
 )
 def test_a_secret_in_the_settings_file_is_refused_and_not_repeated(write, text: str) -> None:

@@ -25,6 +25,7 @@ from antiphon.languages import (
     Language,
     backchannels,
     find_language,
+    language_requests,
     load_languages,
     phrase,
     unfinished,
@@ -35,12 +36,12 @@ from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Classifier, Retriever, Synthesizer
+from antiphon.runtime.ports import Classifier, Retriever, Synthesizer, Transcriber
 from antiphon.runtime.services import Media, Services
 from antiphon.runtime.stages import Limits, Providers
 from antiphon.runtime.vad import SileroActivity
 from antiphon.runtime.writer import JournalWriter
-from antiphon.stores.sqlite import SqliteJournal
+from antiphon.stores.choice import open_journal
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -68,9 +69,10 @@ class Antiphon:
     vitals: Vitals
 
 
-def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
-    """The kernel's policy: defaults, the words of the offered languages, and ``[policy]``.
+def policy_of(settings: Settings, languages: dict[str, Language], transcribers: Sequence[Transcriber] = ()) -> Policy:
+    """The kernel's policy: defaults, what the parts need, the words of the offered languages, and ``[policy]``.
 
+    A turn gives a final the time that the slowest of the transcribers asks for: see ``Transcriber``.
     Raises ``ConfigError`` for a key the policy does not have or a value out of range.
     """
     offered = {tag: find_language(tag, languages) for tag in settings.languages.offered}
@@ -78,8 +80,10 @@ def policy_of(settings: Settings, languages: dict[str, Language]) -> Policy:
         "ttl_ms": int(settings.server.session_ttl_s * 1000),
         "languages": settings.languages.offered,
         "fallbacks": max(1, len(settings.llm.fallback)),
+        "final_ms": max([Policy().final_ms, *(getattr(each, "final_ms", 0) for each in transcribers)]),
         "backchannels": backchannels(offered),
         "unfinished": unfinished(offered),
+        "language_requests": language_requests(offered),
         **settings.policy,
     }
     unknown = set(given) - set(Policy.__struct_fields__)
@@ -165,10 +169,12 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
     """
     # The knowledge base's own greeting and keypad menu replace the general ones.
     languages = dict(speaking_for(load_languages(), load_knowledge(_knowledge(settings) or None)))
-    policy = policy_of(settings, languages)
     providers = _providers(settings)
+    policy = policy_of(settings, languages, providers.transcribers)
     activity = SileroActivity()
-    journal = SqliteJournal(settings.journal.path, synchronous=settings.journal.synchronous)
+    journal = open_journal(
+        settings.journal.place, synchronous=settings.journal.synchronous, ttl_s=settings.server.session_ttl_s
+    )
     hosts: list[Host] = []
 
     def lost(session: str) -> None:
@@ -195,12 +201,7 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
                 journal=journal,
                 writer=writer,
                 policy=policy,
-                media=Media(
-                    message_ms=settings.line.message_ms,
-                    lead_ms=settings.line.lead_ms,
-                    voice=settings.tts.voice,
-                    voices=settings.tts.voices,
-                ),
+                media=_media(settings),
                 activity=activity,
                 identify=LanguageIdentifier(settings.languages.offered).identify,
                 language=settings.languages.default,
@@ -210,7 +211,7 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
         hosts.append(host)
         from antiphon.server.front import make_front  # noqa: PLC0415 - loaded beside the models, by _import_front
 
-        front = make_front(settings, host, writer, activity)
+        front = make_front(settings, languages, host, writer, activity)
         yield Antiphon(settings, host, front.app, front.routes, front.vitals)
     finally:
         wheel.close()
@@ -237,10 +238,16 @@ async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, Awaitable
             raise result
 
 
+def _media(settings: Settings) -> Media:
+    line, tts = settings.line, settings.tts
+    return Media(message_ms=line.message_ms, lead_ms=line.lead_ms, voice=tts.voice, voices=tts.voices)
+
+
 async def _speak_phrases(phrases: PhraseBook, voices: Sequence[Synthesizer], settings: Settings) -> None:
     """Renders what must always be at hand, as soon as the voices can speak."""
     await asyncio.gather(*(voice.start() for voice in voices))
-    missing = await phrases.prepare(voices, settings.languages.offered, SPOKEN_BY_TURNS)
+    voice_of = _media(settings).voice_of
+    missing = await phrases.prepare(voices, settings.languages.offered, SPOKEN_BY_TURNS, voice_of)
     if missing:
         log.warning("%d phrases could not be spoken; a tone stands in for them", missing)
 

@@ -21,7 +21,8 @@ from antiphon.errors import ConfigError
 from antiphon.providers.settings import bad_value, convert, secret_hook, unknown_key
 from antiphon.runtime.resilience import StagePolicy
 from antiphon.runtime.stages import Limits
-from antiphon.secret import FILE_VARIABLE, Secret, is_secret_name, read_secrets
+from antiphon.secret import FILE_VARIABLE, Secret, has_password, is_secret_name, read_secrets
+from antiphon.stores.choice import COMMAND_LINE, settle
 
 DEFAULT_FILE = "antiphon.toml"
 PREFIX = "ANTIPHON_"
@@ -33,8 +34,9 @@ ENVIRONMENT = {
     "TWILIO_AUTH_TOKEN": "twilio.auth_token",
     "TWILIO_ACCOUNT_SID": "twilio.account_sid",
     "ANTIPHON_JOURNAL": "journal.path",
+    "REDIS_URL": "journal.url",
 }
-"""Variables known by a name of their own (contract rows B21, B22, B23)."""
+"""Variables known by a name of their own (contract rows B16, B21, B22, B23)."""
 
 RESERVED = frozenset({FILE_VARIABLE, "ANTIPHON_CONFIG"})
 
@@ -120,12 +122,24 @@ class LanguageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where conversations are kept."""
+    """Where conversations are kept: in a file, or where there is a ``url``, on that server."""
 
     path: Annotated[str, Meta(description="SQLite file; its folder is made")] = ".antiphon/journal.sqlite"
+    url: Annotated[
+        Secret,
+        Meta(
+            description="instead of the file, a Redis that several servers share: redis://host:6379/0, rediss://, "
+            "redis+cluster://, unix://"
+        ),
+    ] = Secret("")
     synchronous: Annotated[
         Literal["full", "normal", "off"], Meta(description="full survives a power cut, normal a crash, off neither")
     ] = "full"
+
+    @property
+    def place(self) -> str:
+        """The URL, which may hold a password, or else the path."""
+        return self.url.reveal() or self.path
 
 
 class TwilioSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +147,13 @@ class TwilioSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     auth_token: Annotated[Secret, Meta(description="signs the webhooks")] = Secret("")
     account_sid: str = ""
+    language_menu: Annotated[
+        Literal["on", "off"], Meta(description="where several languages are offered, callers choose one first")
+    ] = "on"
+    """On: nobody knows in which language a caller will be able to follow the greeting."""
+    say_voices: Annotated[
+        dict[str, str], Meta(description='Twilio\'s voices for the menu, such as { te-IN = "Google.te-IN-Standard-B" }')
+    ] = {}
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,9 +219,10 @@ def load(
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
         if section not in SECTIONS and section != "policy":
-            raise unknown_key(section, (*SECTIONS, "policy"), "command line")
+            raise unknown_key(section, (*SECTIONS, "policy"), COMMAND_LINE)
         tables.setdefault(section, {})[key] = value
-        origins[section, key] = "command line"
+        origins[section, key] = COMMAND_LINE
+    settle(tables.get("journal", {}), origins)
     made: dict[str, Any] = {"source": str(place or ""), "warnings": tuple(warnings)}
     for name, table in tables.items():
         made[name] = table if name == "policy" else _section(name, table, str(place or "defaults"), origins)
@@ -229,7 +251,7 @@ def _read(path: str | Path | None, env: Mapping[str, str]) -> tuple[Path | None,
 
 def _refuse_secrets(section: str, table: Mapping[str, Any], place: str) -> None:
     for key, value in table.items():
-        if is_secret_name(key) and value:
+        if (is_secret_name(key) and value) or (isinstance(value, str) and has_password(value)):
             variable = next((v for v, at in ENVIRONMENT.items() if at == f"{section}.{key}"), None)
             variable = variable or f"{PREFIX}{section}_{key}".upper()
             raise ConfigError(

@@ -19,9 +19,9 @@ HEAD = """\
 """
 
 NOTES = {
-    "stt": "speech to text: pocketsphinx (English, offline), fake",
-    "llm": "answers: extractive (from the knowledge base alone, offline), openai (any compatible endpoint), fake",
-    "tts": "text to speech: espeak (offline), fake",
+    "stt": "speech to text: pocketsphinx (English, offline), sarvam, whisper, faster_whisper, livekit, fake",
+    "llm": "answers: extractive (from the knowledge base, offline), openai (any compatible endpoint), gemini, livekit, fake",
+    "tts": "text to speech: espeak (offline), piper (offline), sarvam, elevenlabs, livekit, fake",
     "intent": "what the caller wants: minilm (offline), none, fake",
     "retrieval": "the knowledge base: minilm (offline), lexical, none, fake",
     "policy": "how turns are taken; see `antiphon chart floor`",
@@ -52,6 +52,8 @@ def render(settings: Settings) -> str:
         lines.extend(_free(section) if isinstance(section, dict) else _typed(name, section))
         lines.extend(EXAMPLES.get(name, ()))
         lines.append("")
+        if isinstance(section, ProviderSettings):
+            lines += [f"[{name}.limits]", *_typed(name, section.limits), ""]
     return "\n".join(lines)
 
 
@@ -59,6 +61,8 @@ def _typed(name: str, section: msgspec.Struct) -> list[str]:
     lines = []
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
+        if field.name == "limits":
+            continue  # a table of its own
         if isinstance(section, ProviderSettings) and field.name in {"settings", "fallback"}:
             lines.extend(_free(value) if field.name == "settings" else _fallbacks(section))
             continue

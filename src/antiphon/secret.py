@@ -7,6 +7,7 @@ a line), never from the settings file, which people commit and paste.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ MAX_FILE_BYTES = 64 * 1024
 
 _NAMES = frozenset({"api_key", "key", "token", "auth_token", "access_token", "secret", "api_secret", "password"})
 _ENDINGS = ("_api_key", "_secret", "_password", "_auth_token", "_access_token")
+
+_PASSWORD_IN_URL = re.compile(r"(://[^\s/?#@:]*:)[^\s/?#]+(?=@)|([?&]password=)[^\s&]+")
 
 
 class Secret:
@@ -56,6 +59,11 @@ class Secret:
 def is_secret_name(key: str) -> bool:
     """True for the setting names whose values are secrets, such as ``api_key``."""
     return key in _NAMES or key.endswith(_ENDINGS)
+
+
+def has_password(text: str) -> bool:
+    """True for an address that holds one, such as ``redis://:password@host``."""
+    return _PASSWORD_IN_URL.search(text) is not None
 
 
 def read_secrets(path: str | Path) -> tuple[dict[str, str], list[str]]:
