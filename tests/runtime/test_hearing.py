@@ -21,7 +21,7 @@ from antiphon.runtime.ports import Heard, Transcriber, TranscriberStream
 from antiphon.runtime.resilience import StagePolicy
 from antiphon.sim.clock import run
 
-POLICY = StagePolicy(first_s=3.0, share=0.5, failures=2, open_s=30.0)
+POLICY = StagePolicy(first_s=3.0, share=0.5, retries=0, failures=2, open_s=30.0)
 FINAL_S = 1.2
 FIRST_S = 0.6
 """What the first of several has for a final: its share of ``FINAL_S``."""

@@ -555,7 +555,7 @@ def test_words_of_a_slow_voice_are_heard_as_they_come() -> None:
 def test_a_segment_that_ends_in_a_dry_spell_does_not_end_it() -> None:
     async def drowsy(text: str) -> AsyncGenerator[Sound, None]:
         yield sounds(text)[0]
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.8)
 
     async def main() -> None:
         mouth = await room(Voice(drowsy))

@@ -519,10 +519,11 @@ text = st.text(max_size=40)
 @given(text, text, st.dictionaries(text, text, max_size=4))
 def test_twiml_is_well_formed_whatever_it_carries(one: str, two: str, carried: dict[str, str]):
     document = twiml.response(
-        *twiml.connect(stream=one, action=two, resume=one, status=two, parameters=carried), twiml.say(one, two)
+        *twiml.connect(stream=one, action=two, resume=one, status=two, parameters=carried),
+        twiml.gather(two, [twiml.say(one, two, one)], hears=one, hints=(two, one)),
     )
     root = ElementTree.fromstring(document)  # noqa: S314 - written by us
-    assert [verb.tag for verb in root] == ["Connect", "Redirect", "Say"]
+    assert [verb.tag for verb in root] == ["Connect", "Redirect", "Gather"]
     assert len(list(root.iter("Parameter"))) == sum(1 for value in carried.values() if value)
 
 

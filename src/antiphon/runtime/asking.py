@@ -63,7 +63,7 @@ class Asking:
                 return
             except ProviderError as error:
                 tries -= 1
-                pause = max(error.retry_after_s or 0.0, self._policy.retry_pause_s)
+                pause = self._policy.pause_s(error)
                 if begun or not tries or not error.retryable or error.code == "breaker.open":
                     raise
                 if pause >= self._policy.first_within(self._left_s()):

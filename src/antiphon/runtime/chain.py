@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from antiphon.errors import AntiphonError, ProviderError
+from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
 from antiphon.runtime.breaker import BreakerState, CircuitBreaker
 from antiphon.runtime.resilience import Lateness, StagePolicy
 
@@ -91,6 +91,18 @@ class Chain(Generic[P]):
     def admitted(self, tried: Collection[Member[P]] = ()) -> Iterator[Member[P]]:
         """Those that may be asked now, in order, without those that were tried."""
         return (each for each in self.members if each not in tried and each.breaker.would_admit)
+
+    def again(self, tried: Sequence[Member[P]], error: AntiphonError) -> Member[P] | None:
+        """The one asked last, for one more try: where the error may pass, tries are left and nobody else is.
+
+        One that hung is not asked again: its time is gone.
+        """
+        last = tried[-1]
+        may_pass = isinstance(error, ProviderError) and error.retryable and not isinstance(error, ProviderTimeout)
+        too_late = self.policy.pause_s(error) > self.policy.first_s
+        if not may_pass or tried.count(last) > self.policy.retries or too_late:
+            return None
+        return last if last.breaker.would_admit else None
 
     def status(self) -> dict[str, Any]:
         """By provider: its breaker, and its p95 in ms once that is known."""

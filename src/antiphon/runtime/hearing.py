@@ -273,13 +273,27 @@ class _Stream:
     def _give_up(self, utterance: _Utterance, error: ProviderError) -> None:
         """The next transcriber hears it from its beginning."""
         self._leave(utterance, error)
-        if self._assign(utterance, error.code):
-            told = ("another transcriber is asked instead of %s: %s", error.provider, error.code)
+        if self._assign(utterance, error.code) or self._ask_again(utterance, error):
+            told = ("somebody is asked instead of %s: %s", error.provider, error.code)
             log.warning(*told, extra={"stage": "stt"})
             self._say_again(utterance)
         elif utterance.is_finished:  # else its end is still to come, and is answered then
             self._answer(utterance)
         self._close_unused()
+
+    def _ask_again(self, utterance: _Utterance, error: ProviderError) -> bool:
+        """The only one there is, once more, on a new stream."""
+        member = self._chain.again(utterance.tried, error)
+        if member is None:
+            return False
+        utterance.tried.append(member)
+        member.enter()
+        try:
+            utterance.ear = self._listen(member, utterance)
+        except AntiphonError as failure:
+            member.book(failure)
+            return False
+        return True
 
     def _answer(self, utterance: _Utterance) -> None:
         """Nobody heard it: that is an error, not silence."""

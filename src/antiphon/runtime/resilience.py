@@ -44,6 +44,10 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds for the first useful token or sample when the turn has ``left_s`` seconds left."""
         return min(self.first_s, max(0.0, left_s) * self.share)
 
+    def pause_s(self, error: Exception) -> float:
+        """Seconds before a further try: as long as the provider asks for, if it does."""
+        return max(getattr(error, "retry_after_s", None) or 0.0, self.retry_pause_s)
+
     def breaker(self, name: str) -> CircuitBreaker:
         return CircuitBreaker(self.failures, self.open_s, name=name)
 

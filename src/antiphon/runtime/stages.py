@@ -16,9 +16,9 @@ from antiphon.runtime.resilience import StagePolicy
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The policy of each stage. Speech stages have little time for a second try: the next provider gets it."""
 
-    stt: StagePolicy = StagePolicy(first_s=5.0, retries=0, open_s=30.0)
+    stt: StagePolicy = StagePolicy(first_s=5.0, open_s=30.0)
     llm: StagePolicy = StagePolicy()
-    tts: StagePolicy = StagePolicy(first_s=2.0, retries=0, open_s=30.0)
+    tts: StagePolicy = StagePolicy(first_s=2.0, between_s=1.0, open_s=30.0)
     intent: StagePolicy = StagePolicy(first_s=2.0, retries=0, open_s=30.0)
     retrieval: StagePolicy = StagePolicy(first_s=2.0, retries=0, open_s=30.0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -129,8 +129,8 @@ class Synthesis:
             await asyncio.sleep(ROOM_POLL_S)
         number = self._number(turn, item)
         tried: list[Member[Synthesizer]] = []
+        member = self._first_voice(turn, item)
         while self._task is me:
-            member = self._next_voice(turn, item, tried)
             tried.append(member)
             try:
                 await self._speak_with(member, turn, number, item)
@@ -144,12 +144,17 @@ class Synthesis:
             if self._task is not me:
                 return
             # A segment of an older attempt is only finished, not taken up again: the present one goes on from it.
-            other = next(self._voices.admitted(tried), None) if item.attempt == track.attempt else None
+            other = self._next_voice(number, tried, failure) if item.attempt == track.attempt else None
             if other is None:
                 raise failure
             log.warning("%s goes on for %s: %s", other.name, member.name, failure, extra={"call": track.call_id})
             self._post(StageRerouted(turn, item.attempt, "tts", member.name, failure.code, other.name))
             item.rehearsal = None
+            if other is member:
+                await asyncio.sleep(
+                    max(getattr(failure, "retry_after_s", None) or 0.0, self._voices.policy.retry_pause_s)
+                )
+            member = other
             if track.sounding == number and self._task is me:
                 number = self._go_on(turn, number, item)
                 if not item.text:
@@ -161,13 +166,22 @@ class Synthesis:
     def _number(self, turn: int, item: Item) -> int:
         return self._track.ready(turn, item.attempt, item.text, "reply", item.language)
 
-    def _next_voice(self, turn: int, item: Item, tried: Collection[Member[Synthesizer]]) -> Member[Synthesizer]:
-        """Who speaks now. Raises ``CircuitBreakerOpen`` if all are left alone."""
+    def _next_voice(
+        self, number: int, tried: Sequence[Member[Synthesizer]], failure: AntiphonError
+    ) -> Member[Synthesizer] | None:
+        """Who goes on: another voice, or before the first sound the same once more."""
+        other = next(self._voices.admitted(tried), None)
+        if other is not None or self._track.sounding == number:
+            return other
+        return self._voices.again(tried, failure)
+
+    def _first_voice(self, turn: int, item: Item) -> Member[Synthesizer]:
+        """Who speaks. Raises ``CircuitBreakerOpen`` if all are left alone."""
         first = self._voices.members[0]
-        member = item.rehearsal.member if item.rehearsal is not None else next(self._voices.admitted(tried), None)
+        member = item.rehearsal.member if item.rehearsal is not None else next(self._voices.admitted(), None)
         if member is None:
             raise first.breaker.opened()
-        if member is not first and not tried:
+        if member is not first:
             self._post(StageRerouted(turn, item.attempt, "tts", first.name, "breaker.open", member.name))
         return member
 
