@@ -20,11 +20,6 @@ def test_a_stage_has_its_own_limit_or_its_share_of_what_is_left(left_s: float, w
     assert StagePolicy(first_s=4.0, share=0.5).first_within(left_s) == within_s
 
 
-def test_its_breaker_has_its_numbers() -> None:
-    breaker = StagePolicy(failures=7, open_s=12.5).breaker("stt")
-    assert (breaker.failure_threshold, breaker.timeout, breaker.name) == (7, 12.5, "stt")
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -117,7 +117,7 @@ class Stage:
                 return Outcome(error=refused)
             try:
                 value = await self._judged(ask, read)
-            except Exception as error:  # noqa: BLE001 - told and coded below, as any module of the application may raise anything
+            except Exception as error:  # noqa: BLE001 - a module may raise anything; it is told below
                 failure = self._coded(error)
                 self._tell(failure, error, number, tries)
                 if number >= tries or not await self._another(failure):

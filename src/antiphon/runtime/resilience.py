@@ -15,8 +15,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from antiphon.runtime.breaker import CircuitBreaker
-
 Share = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
@@ -47,9 +45,6 @@ class StagePolicy(msgspec.Struct, frozen=True, kw_only=True):
     def pause_s(self, error: Exception) -> float:
         """Seconds before a further try: as long as the provider asks for, if it does."""
         return max(getattr(error, "retry_after_s", None) or 0.0, self.retry_pause_s)
-
-    def breaker(self, name: str) -> CircuitBreaker:
-        return CircuitBreaker(self.failures, self.open_s, name=name)
 
 
 class Lateness:
