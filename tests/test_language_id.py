@@ -113,6 +113,17 @@ def test_nothing_to_go_by_is_unknown(text: str) -> None:
     assert IDENTIFIER.identify(text) == UNKNOWN == Guess("", 0.0)
 
 
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+"""Four people joined by U+200D, which also stands within Indic words."""
+
+
+def test_an_emoji_is_in_no_language() -> None:
+    assert IDENTIFIER.identify(FAMILY) == IDENTIFIER.identify("\u200c") == UNKNOWN
+    asked = "what are the fees for the second year"
+    assert IDENTIFIER.identify(f"{asked} {FAMILY}") == IDENTIFIER.identify(asked)
+    assert IDENTIFIER.identify("\u0915\u094d\u200d\u092f\u093e").language == "hi-IN", "within a word it is one"
+
+
 @pytest.mark.parametrize(("tag", "utterances"), ROMANISED)
 def test_a_language_that_is_not_offered_is_unknown_rather_than_english(tag: str, utterances: list[str]) -> None:
     without = LanguageIdentifier([other for other in TAGS if other != tag])

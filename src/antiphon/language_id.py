@@ -171,9 +171,9 @@ def _scripts(languages: Sequence[Language]) -> tuple[re.Pattern[str], dict[str, 
         if script == "Latin":
             continue
         first = ord(letter) & ~0x7F
-        groups.append(
-            f"(?P<{script}>[{chr(first)}-{chr(first + 0x63)}{chr(first + 0x71)}-{chr(first + 0x7F)}\u200c\u200d]+)"
-        )
+        letters = f"{chr(first)}-{chr(first + 0x63)}{chr(first + 0x71)}-{chr(first + 0x7F)}"
+        # A joiner goes on a word and begins none: alone it stands inside an emoji.
+        groups.append(f"(?P<{script}>[{letters}][{letters}\u200c\u200d]*)")
         vectors[script] = tuple(0.0 if language.script == script else -LISTED for language in languages), 1.0
     groups.append("(?P<Latin>[a-z\u00df-\u024f]+(?:['\u2019][a-z]+)?)")
     return re.compile("|".join(groups)), vectors

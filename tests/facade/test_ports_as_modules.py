@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.errors import ConfigError, ProviderError
+from antiphon.errors import ConfigError, PeerError, ProviderError
 from antiphon.facade.ports_as_modules import ResponderModule, SynthesizerModule, TranscriberModule
 from antiphon.kernel.events import Passage
 from antiphon.kernel.history import Message
@@ -16,6 +16,7 @@ from antiphon.media.codec import BadAudio, wav_read, wav_write
 from antiphon.providers.registry import load
 from antiphon.providers.tts.fake import tone
 from antiphon.runtime.ports import Act, Heard, Intent, ReplyEnd, ReplyPart, ReplyRequest, TextDelta
+from antiphon.runtime.resilience import StagePolicy
 from antiphon.sim.clock import run
 from orchestrator import AgentOrchestrator
 
@@ -176,8 +177,8 @@ def test_chat_alone_names_no_language() -> None:
 class Finds(Part):
     """Classifies and retrieves."""
 
-    def __init__(self, wait_s: float = 0.0, error: Exception | None = None) -> None:
-        super().__init__()
+    def __init__(self, wait_s: float = 0.0, error: Exception | None = None, fails: int = 0) -> None:
+        super().__init__(fails=fails)
         self._wait_s = wait_s
         self._error = error
 
@@ -280,6 +281,20 @@ def test_a_start_that_failed_is_tried_again() -> None:
     assert (ears.started, ears.closed) == (2, 1)
 
 
+def test_only_the_part_whose_start_failed_is_started_again() -> None:
+    brain, finds = Brain("Yes.", start_s=5.0), Finds(fails=1)
+    module = ResponderModule(brain, retriever=finds)
+
+    async def main() -> float:
+        with pytest.raises(ProviderError):
+            await module.start()
+        await module.start()
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 5.0
+    assert (brain.started, finds.started) == (1, 2)
+
+
 def test_a_turn_that_is_cancelled_does_not_stop_the_start() -> None:
     ears = Ears(final("x"), start_s=5.0)
     module = TranscriberModule(ears)
@@ -333,3 +348,45 @@ def test_a_provider_of_another_kind_is_refused(at: int) -> None:
     modules[at] = modules[(at + 1) % 3]
     with pytest.raises(ConfigError, match="registry"):
         AgentOrchestrator(*modules)
+
+
+def test_a_policy_for_no_stage_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no stage is called sst: take stt, llm, tts"):
+        AgentOrchestrator(Ears(final("x")), Brain(), load("tts", "fake"), policies={"sst": StagePolicy()})
+
+
+def test_a_recording_that_is_no_utterance_is_refused_before_it_holds_up_other_calls() -> None:
+    ears = Ears(final("x"))
+    long = wav_write(bytes(2 * 8000 * 61), 8000)
+    with pytest.raises(PeerError, match=r"audio\.too_long.*61 s, at most 60") as raised:
+        run(TranscriberModule(ears).speech_to_text(long))
+    assert raised.value.fault == "peer", "nothing is said against the transcriber"
+    assert (ears.opened, ears.started) == ([], 0)
+    assert run(TranscriberModule(ears, longest_s=70).speech_to_text(long)) == ("x", None)
+
+
+def test_a_language_that_is_not_heard_is_asked_for_once_and_opens_no_breaker() -> None:
+    ears = Ears(Heard(1, "", final=True, error="stt.language"))
+    one = AgentOrchestrator(ears, Brain("x"), load("tts", "fake"), default_language="te-IN")  # type: ignore[arg-type]
+
+    async def main() -> list[str]:
+        return [(await one.process_turn(WAV))["error"] for _ in range(6)]
+
+    assert run(main()) == ["[stt.language] part does not hear te-IN: configure another transcriber"] * 6
+    assert len(ears.opened) == 6
+    assert one.get_status()["circuit_breakers"]["stt"]["state"] == "closed"
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_class_where_an_object_is_meant(at: int) -> None:
+    modules: list[Any] = [Ears(final("x")), Brain("x"), load("tts", "fake")]
+    modules[at] = type(modules[at])
+    with pytest.raises(ConfigError, match=r"is the class \w+: give it an object"):
+        AgentOrchestrator(*modules)
+
+
+def test_a_method_that_is_none() -> None:
+    ears: Any = Ears(final("x"))
+    ears.open = None
+    with pytest.raises(ConfigError, match=r"stt_module is a Ears without `async def speech_to_text"):
+        AgentOrchestrator(ears, Brain("x"), load("tts", "fake"))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.errors import ProviderRefused
-from antiphon.providers.failures import Failure, error_for, failure, retry_after
+from antiphon.providers.failures import SHOWN_CHARS, Failure, error_for, failure, retry_after
 from antiphon.providers.llm.leadin import LeadIn
 from antiphon.providers.llm.openai_wire import ToolCallDelta
 from antiphon.providers.llm.sse import MAX_EVENT_BYTES, EventStream, EventTooLarge
@@ -126,6 +126,16 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
 )
 def test_error_bodies_in_all_their_shapes(body: object, message: str) -> None:
     assert failure(json.dumps(body).encode()).message == message
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_of_a_key_in_a_long_message_not_even_its_beginning_is_shown(bare: bool) -> None:
+    key = Secret("sk-" + "K" * 40)
+    text = "x" * (SHOWN_CHARS - 20) + key.reveal() + " is not permitted " + "y" * 300
+    said = failure(text.encode() if bare else {"error": {"message": text}}).without(key)
+    assert said.message.startswith("x" * (SHOWN_CHARS - 20) + "*** is")
+    assert len(said.message) == SHOWN_CHARS
+    assert "sk-" not in str(error_for(500, said, "p", "llm"))
 
 
 def test_sarvams_errors_as_documented() -> None:

@@ -681,3 +681,58 @@ def test_an_effect_that_fails_is_not_the_models_fault() -> None:
         assert len(model.asked_at) == 1
 
     run(main())
+
+
+def test_an_empty_answer_does_not_win_a_race() -> None:
+    async def empty(act: Act) -> Parts:
+        yield ReplyEnd()
+
+    async def main() -> None:
+        question = hedged(Model("a", saying("first", after=0.6)), Model("b", empty))
+        assert await question.ask() == "first"
+        assert question.asking.answered_by == "a"
+
+    run(main())
+
+
+def test_an_empty_answer_is_the_answer_if_nobody_says_anything() -> None:
+    async def empty(act: Act) -> Parts:
+        yield ReplyEnd()
+
+    async def main() -> None:
+        question = hedged(Model("a", raising(busy(), after=0.6)), Model("b", empty))
+        assert await question.ask() == ""
+
+    run(main())
+
+
+def test_a_rival_counts_as_asked() -> None:
+    async def main() -> None:
+        chain: Chain[Responder] = Chain(
+            "llm", (Model("a", saying("one", after=0.6)), Model("b", saying("two"))), HEDGED
+        )
+        for _ in range(HEDGE_FROM):
+            chain.members[0].lateness.note(USUAL_S)
+        asked = []
+        first, second = chain.members
+        asking = Asking(chain, first, REQUEST, left_s=100.0, rerouted=lambda *_: None, other=second, asked=asked)
+        async with aclosing(asking.parts(no_act)) as parts:
+            assert [part.text async for part in parts if isinstance(part, TextDelta)] == ["two"]
+        assert asked == [first, second]
+
+    run(main())
+
+
+def test_a_provider_that_cancels_itself_has_failed() -> None:
+    async def gives_up(act: Act) -> Parts:
+        await asyncio.sleep(0.1)
+        raise asyncio.CancelledError
+        yield
+
+    async def main() -> None:
+        question = Question(QUICK, Model("a", gives_up))
+        with pytest.raises(ProviderError, match=r"llm\.cancelled"):
+            await question.ask()
+        assert question.chain.members[0].breaker.state == "open"
+
+    run(main())

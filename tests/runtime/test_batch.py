@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from antiphon.errors import AntiphonError, PeerError
-from antiphon.runtime.batch import LIMITS, TURN_S, Stage, breaker_of, turn_within
+from antiphon.runtime.batch import LIMITS, TURN_S, Stage, turn_within
+from antiphon.runtime.chain import breaker_of
 from antiphon.runtime.resilience import StagePolicy
 from antiphon.sim.clock import run
 
@@ -93,7 +94,7 @@ def test_what_is_not_the_providers_fault_is_not_counted_and_not_repeated(fault: 
         raise fault
 
     async def main() -> int:
-        breaker = breaker_of("stt", LIMITS["stt"], now)
+        breaker = breaker_of("stt", LIMITS["stt"], now, {})
         outcome = await stage(breaker=breaker).run(refuses, str)
         assert outcome.error is fault
         return breaker.failure_count
@@ -137,7 +138,7 @@ def test_one_probe_at_a_time_after_the_breaker_opened() -> None:
 
     async def main() -> list[str | None]:
         nonlocal down
-        one = stage(breaker=breaker_of("stt", LIMITS["stt"], now))
+        one = stage(breaker=breaker_of("stt", LIMITS["stt"], now, {}))
         for _ in range(3):
             await one.run(provider, str)
         await asyncio.sleep(60)

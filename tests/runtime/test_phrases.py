@@ -11,7 +11,7 @@ from call_parts import Voice
 
 from antiphon.errors import ProviderError
 from antiphon.media.codec import decode
-from antiphon.runtime.phrases import RENDER_TIMEOUT_S, TONE_HZ, PhraseBook
+from antiphon.runtime.phrases import AT_ONCE, RENDER_TIMEOUT_S, TONE_HZ, PhraseBook
 from antiphon.runtime.ports import Sound
 from antiphon.sim.clock import run
 
@@ -124,5 +124,32 @@ def test_phrases_have_the_voice_of_the_answers_and_its_name_is_the_first_provide
         )
         assert missing == 0
         assert (first.voices, second.voices) == (["", "anushka"], ["", ""])
+
+    run(main())
+
+
+def test_several_phrases_are_rendered_at_once_and_not_all_of_them() -> None:
+    async def main() -> None:
+        under_way = most = 0
+
+        async def slow(text: str) -> AsyncGenerator[Sound, None]:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.5)
+            under_way -= 1
+            yield Sound(LOUD)
+
+        book = PhraseBook(texts)
+        began = asyncio.get_running_loop().time()
+        assert await book.prepare((Voice(slow),), ("en-IN", "hi-IN", "te-IN"), ("filler", "apology")) == 0
+        took = asyncio.get_running_loop().time() - began
+        assert most == AT_ONCE
+        assert took == pytest.approx(0.5 * -(-3 * 4 // AT_ONCE))
+        assert [book.clip("filler", "hi-IN", number, "pcm16")[0] for number in range(3)] == [
+            "one",
+            "two words",
+            "three of them",
+        ]
 
     run(main())

@@ -252,6 +252,7 @@ def test_a_token_that_is_not_the_accounts(caplog: pytest.LogCaptureFixture) -> N
     wrong = TwilioSettings(account_sid=SID, auth_token=Secret("another-secret-token"))
     with caplog.at_level(logging.DEBUG), twilio() as (url, _):
         assert asked(wrong, url) == {"twilio": False}
+    assert "twilio is not well" in caplog.messages
     assert "another-secret-token" not in caplog.text
 
 

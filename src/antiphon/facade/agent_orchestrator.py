@@ -11,12 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from antiphon.clip import clipped
-from antiphon.errors import AntiphonError, PeerError, ProviderError
+from antiphon.errors import AntiphonError, ConfigError, PeerError, ProviderError
 from antiphon.facade.context_manager import ContextManager
 from antiphon.facade.language_coordinator import LanguageCoordinator
-from antiphon.facade.ports_as_modules import Chat, SpeechToText, TextToSpeech
+from antiphon.facade.ports_as_modules import SURE, Chat, SpeechToText, TextToSpeech
 from antiphon.facade.task_router import TaskRouter
-from antiphon.kernel.policy import Policy
 from antiphon.kernel.state import Floor
 from antiphon.languages import DEFAULT_LANGUAGE
 from antiphon.media.codec import MAX_WAV_BYTES
@@ -38,9 +37,6 @@ STATES: Mapping[Floor, str] = {
 """How the turn machine's states are told here (A17, X1)."""
 
 _FLOORS = {"stt": Floor.LISTENING, "llm": Floor.THINKING, "tts": Floor.SPEAKING}
-
-SURE = Policy().language_confidence
-"""A guess below it says nothing, as on the phone."""
 
 log = logging.getLogger("antiphon.orchestrator")
 
@@ -92,7 +88,8 @@ class AgentOrchestrator:
     - ``turn_timeout``: seconds for a whole turn; a stage gets its own limit or what is left, whichever is less.
     - ``policies`` are those limits, by stage: stt, llm, tts. ``clock`` and ``sleep`` are for tests.
 
-    Raises ``ConfigError`` for a module that lacks its method and a language that is not offered.
+    Raises ``ConfigError`` for a module that lacks its method, a language that is not offered and a setting that is not
+    of its kind, and ``ValueError`` for ``max_history`` as ``ContextManager`` does.
     """
 
     def __init__(  # noqa: PLR0917 - the order is a promise (A8)
@@ -125,6 +122,7 @@ class AgentOrchestrator:
         )
         self.context_manager = ContextManager(max_history)
         self.language_coordinator = LanguageCoordinator(default_language, languages=languages, call_id=call_id)
+        _check_settings(metrics_collector, turn_timeout)
         self.metrics = metrics_collector
         self.is_processing = False
         self._told = {"call": call_id}
@@ -133,7 +131,7 @@ class AgentOrchestrator:
         self._clock = clock
         self._floor = Floor.IDLE
         self._failing = False
-        self._own_prompt = system_prompt
+        self._own_prompt = _as_prompt(system_prompt)
         self._prompt_language = ""
 
     # -- a turn -------------------------------------------------------------------------------------
@@ -179,6 +177,7 @@ class AgentOrchestrator:
     async def _run(self, turn: _Turn, audio_data: bytes, language: str | None, system_prompt: str | None) -> None:
         """The six steps, in their order (A12). Raises the error that ends the turn."""
         _check_audio(audio_data)
+        _as_prompt(system_prompt)
         if language:
             turn.language = self._as_offered(language)
         log.info("Step 1: Transcribing audio...", extra=self._told)
@@ -276,8 +275,8 @@ class AgentOrchestrator:
         return self._prompt(own, self._prompt_language) if self._prompt_language else own
 
     def set_system_prompt(self, prompt: str) -> None:
-        """Yours, from the next turn on."""
-        self._own_prompt = prompt
+        """Yours, from the next turn on. Raises ``ConfigError`` for what is no text."""
+        self._own_prompt = _as_prompt(prompt)
 
     def _update_system_prompt_for_language(self, lang: str) -> None:
         """Called when the conversation's language has changed, before the answer is asked for.
@@ -327,6 +326,20 @@ class AgentOrchestrator:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def _check_settings(collector: object, turn_timeout: object) -> None:
+    if collector is not None and not callable(getattr(collector, "record_turn", None)):
+        text = f"metrics_collector is {type(collector).__name__} without record_turn: take a MetricsCollector()"
+        raise ConfigError(text, code="config.bad_value")
+    if not isinstance(turn_timeout, int | float) or not turn_timeout > 0:
+        raise ConfigError(f"turn_timeout is {turn_timeout!r}: give seconds, more than 0", code="config.bad_value")
+
+
+def _as_prompt(prompt: str | None) -> str | None:
+    if not isinstance(prompt, str | None):
+        raise ConfigError(f"system_prompt is {type(prompt).__name__}: give text", code="config.bad_value")
+    return prompt
 
 
 def _check_audio(audio: object) -> None:

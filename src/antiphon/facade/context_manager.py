@@ -26,12 +26,12 @@ class ContextManager:
 
     ``conversation_history`` holds dicts of ``role``, ``content``, ``language`` and ``timestamp`` (local time, ISO
     8601) and may be read and changed. Messages of the role ``system`` in it are kept whatever the window, and come
-    first. Raises ``ValueError`` for a negative ``max_history``.
+    first. Raises ``ValueError`` for a ``max_history`` that is no whole number or negative.
     """
 
     def __init__(self, max_history: int = 10) -> None:
-        if max_history < 0:
-            raise ValueError(f"max_history is {max_history}: give the number of turns to remember, 0 or more")
+        if not isinstance(max_history, int) or max_history < 0:
+            raise ValueError(f"max_history is {max_history!r}: give the number of turns to remember, 0 or more")
         self.max_history = max_history
         self.conversation_history: list[dict[str, Any]] = []
         self.user_metadata: dict[str, Any] = {}

@@ -26,7 +26,7 @@ class LanguageCoordinator:
 
     A tag is also found by its first part: ``te`` means ``te-IN``. What ``set_language`` chose is left only for
     detections in a row that confirm each other (X42). Raises ``ConfigError`` (``language.not_offered``) for a
-    ``default_language`` that is not offered.
+    ``default_language`` that is not offered and for ``languages`` that are no list of tags.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LanguageCoordinator:
         min_turns_before_switch: int = _POLICY.language_min_turns,
         call_id: str = "",
     ) -> None:
-        self.languages: dict[str, str] = {tag: _name(tag) for tag in (LANGUAGES if languages is None else languages)}
+        self.languages: dict[str, str] = {tag: _name(tag) for tag in _tags(languages)}
         """Tag to English name."""
         self.switch_threshold = switch_threshold
         """Detections in a row that change the language."""
@@ -154,6 +154,14 @@ class LanguageCoordinator:
     @turn_count.setter
     def turn_count(self, turns: int) -> None:
         self._tongue.turns = turns
+
+
+def _tags(languages: Iterable[str] | None) -> tuple[str, ...]:
+    tags = LANGUAGES if languages is None else (languages,) if isinstance(languages, str) else tuple(languages)
+    if not tags or not all(isinstance(tag, str) and tag for tag in tags):
+        text = f'languages is {languages!r}: name at least one tag, such as ["en-IN", "hi-IN"]'
+        raise ConfigError(text, code="language.not_offered")
+    return tags
 
 
 @cache

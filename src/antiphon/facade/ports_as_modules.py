@@ -11,10 +11,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from antiphon.errors import AntiphonError, ConfigError, ProviderError
+from antiphon.errors import AntiphonError, ConfigError, PeerError, ProviderError
 from antiphon.kernel.history import Message
+from antiphon.kernel.policy import Policy
 from antiphon.media.codec import wav_read, wav_write
 from antiphon.media.resample import RATES, resampled
 from antiphon.providers.llm.prompt import language_instruction
@@ -34,8 +36,10 @@ STT_RATE = 16_000
 """Hz; what other rates than those of ``RATES`` are brought to before a transcriber gets them."""
 TTS_RATE = 8_000
 """Hz; the telephone's (A28)."""
-SURE = 0.5
-"""A transcriber's detection of the language below this says nothing (as on the phone)."""
+SURE = Policy().language_confidence
+"""A detection or guess of the language below this says nothing, as on the phone."""
+LONGEST_S = 60.0
+"""Of one recording. Transcribers shared by many calls hear no longer utterance, and a turn is none."""
 UNDERSTAND_S = 2.0
 """Intent and passages that are later than this are left behind."""
 
@@ -70,42 +74,64 @@ class _Parts:
 
     def __init__(self, *parts: _Startable | None) -> None:
         self._parts = [part for part in parts if part is not None]
-        self._starting: asyncio.Future[list[None]] | None = None
+        self._starts: dict[int, asyncio.Task[None]] = {}
+        """By place among the parts: those that are being started, and those that were."""
         self._begun = False
 
     async def started(self) -> None:
-        """A caller who gives up does not stop the start; one that failed is tried anew the next time."""
-        starting = self._starting
-        if starting is None:
-            self._begun = True
-            starting = self._starting = asyncio.gather(*(part.start() for part in self._parts))
-            starting.add_done_callback(self._over)
-        await asyncio.shield(starting)
+        """A caller who gives up does not stop the start; a part whose start failed is started anew the next time."""
+        self._begun = True
+        for at, part in enumerate(self._parts):
+            if at not in self._starts:
+                task = self._starts[at] = asyncio.get_running_loop().create_task(_start(part))
+                task.add_done_callback(partial(self._over, at))
+        starts = list(self._starts.values())
+        if starting := [task for task in starts if not task.done()]:
+            await asyncio.wait(starting, return_when=asyncio.FIRST_EXCEPTION)
+        for task in starts:
+            if task.done():
+                task.result()
 
-    def _over(self, starting: asyncio.Future[list[None]]) -> None:
-        if starting.cancelled() or starting.exception() is not None:
-            self._starting = None
+    def _over(self, at: int, task: asyncio.Task[None]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._starts.get(at) is task:
+            del self._starts[at]
 
     async def close(self) -> None:
         """What was never started needs no closing."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait({self._starting})
+        starts = list(self._starts.values())
+        for task in starts:
+            task.cancel()
+        if starts:
+            await asyncio.wait(starts)
         if self._begun:
             await asyncio.gather(*(part.close() for part in self._parts))
-        self._starting, self._begun = None, False
+        self._starts, self._begun = {}, False
+
+
+async def _start(part: _Startable) -> None:
+    await part.start()
 
 
 class TranscriberModule:
-    """A ``Transcriber`` as an object with ``speech_to_text``."""
+    """A ``Transcriber`` as an object with ``speech_to_text``. ``longest_s``: seconds of one recording."""
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, *, longest_s: float = LONGEST_S) -> None:
         self._transcriber = transcriber
+        self._longest_s = longest_s
         self._parts = _Parts(transcriber)
 
     async def speech_to_text(self, audio_bytes: bytes, language: str | None = None) -> tuple[str, str | None]:
-        """Takes a WAV of any rate. Raises ``BadAudio`` for what is none, ``ProviderError`` as the transcriber does."""
+        """Takes a WAV of any rate.
+
+        Raises ``BadAudio`` for what is none, ``PeerError`` (``audio.too_long``), ``ProviderError`` as the transcriber.
+        """
         pcm, rate = wav_read(audio_bytes)
+        seconds = len(pcm) / 2 / rate
+        if seconds > self._longest_s:
+            raise PeerError(
+                f"the recording has {seconds:.0f} s, at most {self._longest_s:g} are heard: send one utterance a turn",
+                code="audio.too_long",
+            )
         if rate not in RATES:
             pcm, rate = resampled(pcm, rate, STT_RATE), STT_RATE
         await self._parts.started()
@@ -249,9 +275,9 @@ Module = TranscriberModule | ResponderModule | SynthesizerModule
 def as_stt(provider: SpeechToText | Transcriber) -> SpeechToText:
     """Raises ``ConfigError`` for what can be neither."""
     found: Any = provider
-    if hasattr(found, "speech_to_text"):
+    if _has(found, "speech_to_text"):
         return found  # type: ignore[no-any-return]
-    if hasattr(found, "open") and hasattr(found, "start"):
+    if _has(found, "open", "start"):
         return TranscriberModule(found)
     raise _unfit(provider, "stt", "speech_to_text(audio_bytes, language=None)")
 
@@ -259,9 +285,9 @@ def as_stt(provider: SpeechToText | Transcriber) -> SpeechToText:
 def as_llm(provider: Chat | Responder) -> Chat:
     """Raises ``ConfigError`` for what can be neither."""
     found: Any = provider
-    if hasattr(found, "chat"):
+    if _has(found, "chat"):
         return found  # type: ignore[no-any-return]
-    if hasattr(found, "respond") and hasattr(found, "start"):
+    if _has(found, "respond", "start"):
         return ResponderModule(found)
     raise _unfit(provider, "llm", "chat(messages)")
 
@@ -269,14 +295,21 @@ def as_llm(provider: Chat | Responder) -> Chat:
 def as_tts(provider: TextToSpeech | Synthesizer) -> TextToSpeech:
     """Raises ``ConfigError`` for what can be neither."""
     found: Any = provider
-    if hasattr(found, "text_to_speech"):
+    if _has(found, "text_to_speech"):
         return found  # type: ignore[no-any-return]
-    if hasattr(found, "synthesize") and hasattr(found, "start"):
+    if _has(found, "synthesize", "start"):
         return SynthesizerModule(found)
     raise _unfit(provider, "tts", "text_to_speech(text, language)")
 
 
+def _has(provider: object, *methods: str) -> bool:
+    return not isinstance(provider, type) and all(callable(getattr(provider, name, None)) for name in methods)
+
+
 def _unfit(provider: object, stage: str, method: str) -> ConfigError:
+    if isinstance(provider, type):
+        text = f"{stage}_module is the class {provider.__name__}: give it an object, {provider.__name__}(...)"
+        return ConfigError(text, code="config.provider")
     return ConfigError(
         f"{stage}_module is a {type(provider).__name__} without `async def {method}`: give it that method, or take "
         f'one of Antiphon\'s own: antiphon.providers.registry.load("{stage}", ...)',

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from antiphon.clip import clipped
-from antiphon.errors import AntiphonError, ProviderRefused
+from antiphon.errors import AntiphonError, ConfigError, ProviderRefused
 from antiphon.facade.ports_as_modules import (
     Chat,
     Module,
@@ -31,8 +31,9 @@ from antiphon.facade.ports_as_modules import (
     as_tts,
 )
 from antiphon.kernel.events import MAX_TEXT
-from antiphon.runtime.batch import LIMITS, Clock, Sleep, Stage, breaker_of
+from antiphon.runtime.batch import LIMITS, Clock, Sleep, Stage
 from antiphon.runtime.breaker import CircuitBreaker
+from antiphon.runtime.chain import breaker_of
 from antiphon.runtime.generate import MAX_REPLY_CHARS
 from antiphon.runtime.ports import Responder, Synthesizer, Transcriber
 from antiphon.runtime.resilience import StagePolicy
@@ -49,7 +50,7 @@ class TaskRouter:
     """``stt``, ``llm`` and ``tts`` are the providers as they are called; they may be one object (three breakers still).
 
     ``policies`` replaces the limits of a stage; ``clock`` and ``sleep`` are for tests. Raises ``ConfigError`` for a
-    provider that lacks its method.
+    provider that lacks its method and for the policy of a stage that there is not.
     """
 
     def __init__(
@@ -71,8 +72,13 @@ class TaskRouter:
         """Why a stage last came to nothing; a stage that went well since is not in it."""
         self._told = {"call": call_id}
         limits = {**LIMITS, **(policies or {})}
+        if len(limits) > len(LIMITS):
+            unknown = ", ".join(name for name in limits if name not in LIMITS)
+            raise ConfigError(f"policies: no stage is called {unknown}: take {', '.join(LIMITS)}")
         self.breakers: dict[str, CircuitBreaker] = (
-            {name: breaker_of(name, limits[name], clock, call_id) for name in LIMITS} if enable_circuit_breaker else {}
+            {name: breaker_of(name, limits[name], clock, {"call": call_id}) for name in LIMITS}
+            if enable_circuit_breaker
+            else {}
         )
         self._stages = {
             name: Stage(
@@ -98,7 +104,7 @@ class TaskRouter:
         heard = await self._run("stt", lambda: self.stt.speech_to_text(audio_data, language), _transcript, retry_count)
         text, detected = heard if heard is not None else (None, None)
         if text is not None:
-            log.info("STT successful: '%s' (lang: %s)", clipped(text), detected, extra=self._told)
+            log.info("STT successful: '%s' (lang: %s)", _shown(text), detected, extra=self._told)
         return text, detected
 
     async def route_generation(self, text: str, context: list[dict[str, str]], language: str) -> str | None:
@@ -111,7 +117,7 @@ class TaskRouter:
             _reply,
         )
         if response is not None:
-            log.info("LLM successful: '%s'", clipped(response), extra=self._told)
+            log.info("LLM successful: '%s'", _shown(response), extra=self._told)
         return response
 
     async def route_synthesis(self, text: str, language: str, retry_count: int = ATTEMPTS) -> bytes | None:
@@ -146,17 +152,27 @@ class TaskRouter:
         return outcome.value
 
 
+def _shown(text: str) -> str:
+    """For a line of the log, which stays one line whatever was said. Indic scripts are written with the joiners."""
+    return "".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in clipped(text))
+
+
+def _sendable(text: str) -> str:
+    """Without lone surrogates, which careless JSON has and no socket takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _transcript(answer: Any) -> tuple[str, str | None] | None:
     """What a recogniser gave back; None if nothing was said in it."""
     match answer:
         case (str() | None as text, str() | None as language):
-            return (text[:MAX_TEXT], language or None) if text and text.strip() else None
+            return (_sendable(text[:MAX_TEXT]), language or None) if text and text.strip() else None
     raise _wrong(answer, "stt", "speech_to_text", "(text, language)")
 
 
 def _reply(answer: Any) -> str | None:
     if answer is None or isinstance(answer, str):
-        return answer[:MAX_REPLY_CHARS] if answer and answer.strip() else None
+        return _sendable(answer[:MAX_REPLY_CHARS]) if answer and answer.strip() else None
     raise _wrong(answer, "llm", "chat", "text")
 
 

@@ -48,19 +48,23 @@ class Failure(msgspec.Struct, frozen=True):
     """Seconds to wait, where the body itself says it (Gemini)."""
 
     def without(self, key: Secret) -> Failure:
-        """Without our key, should the endpoint repeat it."""
-        shown = key.reveal()
-        return msgspec.structs.replace(self, message=self.message.replace(shown, "***")) if shown else self
+        """As it may be shown: without our key, should the endpoint repeat it, and then cut to ``SHOWN_CHARS``."""
+        secret = key.reveal()
+        message = self.message.replace(secret, "***") if secret else self.message
+        return msgspec.structs.replace(self, message=message[:SHOWN_CHARS])
 
 
 def failure(body: bytes | object) -> Failure:
-    """Reads ``{"error": {...}}``, ``{"error": "..."}``, ``[{"error": ...}]`` (Gemini), ``{"detail": ...}``."""
+    """Reads ``{"error": {...}}``, ``{"error": "..."}``, ``[{"error": ...}]`` (Gemini), ``{"detail": ...}``.
+
+    The message is whole: cut before our key is taken out of it, it would show the key's beginning (``without``).
+    """
     value: Any = body
     if isinstance(body, bytes):
         try:
             value = msgspec.json.decode(body)
         except msgspec.DecodeError:
-            return Failure(" ".join(body.decode("utf-8", "replace").split())[:SHOWN_CHARS])
+            return Failure(" ".join(body.decode("utf-8", "replace").split()))
     if isinstance(value, list):
         value = value[0] if value else {}
     if isinstance(value, dict):
@@ -72,8 +76,8 @@ def failure(body: bytes | object) -> Failure:
         code = value.get("code") or value.get("type") or value.get("status") or ""
         kind = value.get("type") or value.get("status") or ""
         message = value.get("message") or value.get("detail") or ""
-        return Failure(str(message)[:SHOWN_CHARS], f"{code} {kind} {reason}".strip().lower(), wait)
-    return Failure(str(value)[:SHOWN_CHARS])
+        return Failure(str(message), f"{code} {kind} {reason}".strip().lower(), wait)
+    return Failure(str(value))
 
 
 def _details(details: object) -> tuple[str, float | None]:

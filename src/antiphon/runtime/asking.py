@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 from antiphon.errors import ProviderError, ProviderTimeout
-from antiphon.runtime.chain import Chain, Member
+from antiphon.runtime.chain import Chain, Member, gave_up, is_cancelled_by_us
 from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart, ReplyRequest, Responder
 
 Rerouted = Callable[[str, str, str], None]
@@ -30,13 +30,17 @@ class Asking:
         left_s: float,
         rerouted: Rerouted,
         other: Member[Responder] | None = None,
+        asked: list[Member[Responder]] | None = None,
     ) -> None:
+        """``asked``: everybody who is asked is added to it, a rival in a hedge too."""
         self._policy = chain.policy
         self._member = member
         self._other = other
         self._request = request
         self._until = asyncio.get_running_loop().time() + left_s
         self._rerouted = rerouted
+        self._asked = [] if asked is None else asked
+        self._asked.append(member)
         self._closing: set[asyncio.Task[None]] = set()
         self.answered_by = member.name
         """Whose parts come."""
@@ -108,6 +112,7 @@ class Asking:
             if (failure is not None or not done) and other.breaker.would_admit:
                 why = getattr(failure, "code", "llm.raised") if failure is not None else "hedge"
                 self._rerouted(first.member.name, why, other.name)
+                self._asked.append(other)
                 second = _Request(other, self._request, act, self._first_s())
                 racers[asyncio.ensure_future(second.lead_in())] = second
             task = await _first_useful(racers)
@@ -132,14 +137,24 @@ async def _close_after(task: asyncio.Task[list[ReplyPart]], request: _Request) -
 
 
 async def _first_useful(racers: Iterable[asyncio.Task[list[ReplyPart]]]) -> asyncio.Task[list[ReplyPart]]:
-    """The task that succeeds first; at the same time, the one that was begun first. Raises the last failure."""
+    """The task that says something first; at the same time, the one that was begun first.
+
+    An empty answer wins only if nobody says anything. Raises the last failure if nobody answers at all.
+    """
     order = list(racers)
     pending = set(order)
+    empty: asyncio.Task[list[ReplyPart]] | None = None
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in sorted(done, key=order.index):
-            if task.exception() is None:
+            if task.exception() is None and any(
+                not isinstance(part, ReplyEnd) and part.text.strip() for part in task.result()
+            ):
                 return task
+            if task.exception() is None:
+                empty = empty or task
+        if not pending and empty is not None:
+            return empty
         if not pending:
             max(done, key=order.index).result()
 
@@ -218,6 +233,10 @@ class _Request:
             name = self.member.name
             text = f"{name} gave nothing useful for {limit:.1f} s"
             raise ProviderTimeout(text, provider=name, stage="llm", code=f"llm.{code}") from None
+        except asyncio.CancelledError:
+            if is_cancelled_by_us():
+                raise
+            raise gave_up(self.member.name, "llm") from None
         finally:
             self._clock = None
 

@@ -23,7 +23,7 @@ import msgspec
 
 from antiphon.clip import clipped
 from antiphon.errors import AntiphonError, ProviderError, ProviderRefused, ProviderTimeout
-from antiphon.runtime.breaker import BreakerState, CircuitBreaker
+from antiphon.runtime.breaker import CircuitBreaker
 from antiphon.runtime.chain import Member
 from antiphon.runtime.resilience import StagePolicy
 
@@ -200,16 +200,6 @@ class Stage:
 
     def _turn_over(self) -> AntiphonError:
         return AntiphonError("the turn's time was over before the answer came", code=f"{self.name}.turn_over")
-
-
-def breaker_of(name: str, policy: StagePolicy, clock: Clock, call_id: str = "") -> CircuitBreaker:
-    """A breaker that says in the log when it opens and closes."""
-
-    def changed(old: BreakerState, new: BreakerState) -> None:
-        level = logging.WARNING if new is BreakerState.OPEN else logging.INFO
-        log.log(level, "the breaker of %s is %s", name, new, extra={"call": call_id, "before": str(old)})
-
-    return CircuitBreaker(policy.failures, policy.open_s, name=name, clock=clock, on_change=changed)
 
 
 def _ignored(task: asyncio.Future[object]) -> None:

@@ -3,7 +3,8 @@
 One class for every use: the call path asks ``admit`` and reports how it went; whoever has a coroutine
 function uses ``call`` or the breaker as a decorator. Time is monotonic and an argument of the
 constructor. A success resets the count (A53); a cancelled request says nothing about the provider
-(X19 to X21); while half open exactly one probe is out (X4).
+(X19 to X21); while half open one probe is let out at a time (X4). A request from before it opened may
+end meanwhile, and counts like the probe.
 """
 
 from __future__ import annotations

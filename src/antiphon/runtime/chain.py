@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
@@ -67,6 +67,27 @@ def is_blameless(error: BaseException) -> bool:
     return isinstance(error, AntiphonError) and error.fault != "provider"
 
 
+def is_cancelled_by_us() -> bool:
+    """Whether a ``CancelledError`` in this task is meant for it, and not what a provider's own task ended with."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def gave_up(name: str, stage: str) -> ProviderError:
+    """A provider cancelled its own work: a failure like another."""
+    return ProviderError(f"{name} gave up by itself", provider=name, stage=stage, code=f"{stage}.cancelled")
+
+
+def breaker_of(name: str, policy: StagePolicy, clock: Callable[[], float], told: Mapping[str, str]) -> CircuitBreaker:
+    """A breaker that says in the log when it opens and closes; ``told`` goes with each line."""
+
+    def changed(old: BreakerState, new: BreakerState) -> None:
+        level = logging.WARNING if new is BreakerState.OPEN else logging.INFO
+        log.log(level, "the breaker of %s is %s", name, new, extra={**told, "before": str(old)})
+
+    return CircuitBreaker(policy.failures, policy.open_s, name=name, clock=clock, on_change=changed)
+
+
 class Chain(Generic[P]):
     """See the module. ``stage`` names it for logs and status."""
 
@@ -77,16 +98,9 @@ class Chain(Generic[P]):
         # The journal must tell two models behind the same kind of endpoint apart.
         unique = [name if names.index(name) == at else f"{name}#{at + 1}" for at, name in enumerate(names)]
         self.members = tuple(
-            Member(provider, self._breaker(name), name) for provider, name in zip(providers, unique, strict=True)
+            Member(provider, breaker_of(name, policy, _now, {"stage": stage}), name)
+            for provider, name in zip(providers, unique, strict=True)
         )
-
-    def _breaker(self, name: str) -> CircuitBreaker:
-        def changed(old: BreakerState, new: BreakerState) -> None:
-            level = logging.WARNING if new is BreakerState.OPEN else logging.INFO
-            log.log(level, "the breaker of %s is %s", name, new, extra={"stage": self.stage, "before": str(old)})
-
-        policy = self.policy
-        return CircuitBreaker(policy.failures, policy.open_s, name=name, clock=_now, on_change=changed)
 
     def admitted(self, tried: Collection[Member[P]] = ()) -> Iterator[Member[P]]:
         """Those that may be asked now, in order, without those that were tried."""

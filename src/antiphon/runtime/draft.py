@@ -97,7 +97,6 @@ class Draft:
             passages=passages,
             history=self._history,
         )
-        self.asked.append(members[0])
         asking = Asking(
             self._stages.llm,
             members[0],
@@ -105,6 +104,7 @@ class Draft:
             left_s=self._left_s,
             rerouted=self._note_reroute,
             other=members[1] if len(members) > 1 else None,
+            asked=self.asked,
         )
         self.answered_by = asking.answered_by
         segmenter, first = Segmenter(self.language), ""

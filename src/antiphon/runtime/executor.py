@@ -204,7 +204,6 @@ class Executor:
             return draft
         self._drop_draft()
         chain, member = self._who_answers(order)
-        self._tried.append(member)
         request = ReplyRequest(
             session=self._id,
             turn=order.turn,
@@ -223,7 +222,8 @@ class Executor:
             request,
             left_s=self._left_s(),
             rerouted=partial(self._rerouted, order),
-            other=next(chain.admitted(self._tried), None),
+            other=next(chain.admitted([*self._tried, member]), None),
+            asked=self._tried,
         )
 
     def _who_answers(self, order: cmd.StartReply) -> tuple[Chain[Responder], Member[Responder]]:

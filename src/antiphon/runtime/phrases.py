@@ -19,6 +19,10 @@ from antiphon.media.codec import encode
 from antiphon.runtime.ports import Synthesizer
 
 RENDER_TIMEOUT_S = 5.0
+AT_ONCE = 4
+"""Four languages have some seventy phrases: one after the other they cost a voice on the network half a minute. The
+smallest plans of vendors allow about so many requests at once; what is refused is spoken by the next voice, or a tone.
+"""
 TONE_HZ = 425
 """The frequency of call-progress tones in India and most of Europe (ITU-T E.180)."""
 
@@ -53,17 +57,22 @@ class PhraseBook:
 
         ``voice_of`` names the first synthesizer's voice for a language, as the answers have it.
         """
-        jobs = [(language, kind) for language in languages for kind in kinds]
-        missing = 0
         voices = list(enumerate(synthesizers))
-        for language, kind in jobs:
-            voice = voice_of(language)
-            clips = [await self._render(text, language, voices, voice) for text in self._texts(language, kind)]
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(text: str, language: str) -> Clip | None:
+            async with turns:
+                return await self._render(text, language, voices, voice_of(language))
+
+        async def variants(language: str, kind: str) -> int:
+            clips = await asyncio.gather(*(one(text, language) for text in self._texts(language, kind)))
             found = tuple(clip for clip in clips if clip is not None)
-            missing += len(clips) - len(found)
             if found:
                 self._clips[language, kind] = found
-        return missing
+            return len(clips) - len(found)
+
+        jobs = [(language, kind) for language in languages for kind in kinds]
+        return sum(await asyncio.gather(*(variants(*job) for job in jobs)))
 
     async def _render(self, text: str, language: str, voices: list[tuple[int, Synthesizer]], voice: str) -> Clip | None:
         """A voice that hangs is not asked again: the server is not to wait for it once a phrase."""
@@ -81,7 +90,8 @@ class PhraseBook:
                 log.warning(
                     "%s did not speak a phrase in %s s; it renders no others", synthesizer.name, RENDER_TIMEOUT_S
                 )
-                voices.remove((place, synthesizer))
+                if (place, synthesizer) in voices:
+                    voices.remove((place, synthesizer))
                 continue
             except ProviderError as error:
                 log.warning("a phrase could not be rendered by %s: %s", synthesizer.name, error)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from antiphon.errors import ProviderError
+from antiphon.errors import ProviderError, ProviderRefused
 from antiphon.media.segmenter import Segmenter, speakable
+from antiphon.runtime.chain import BLAMELESS
 from antiphon.runtime.ports import Heard, Synthesizer, Transcriber
 
 
 async def hear(transcriber: Transcriber, pcm: bytes, sample_rate: int, language: str) -> Heard:
     """The final of one utterance, as fast as the transcriber can; it must be started. PCM at ``sample_rate`` Hz.
 
-    Raises ``ProviderError`` with the transcriber's code where the utterance cannot be finished. Bound it by
-    cancelling it.
+    Raises ``ProviderError`` with the transcriber's code where the utterance cannot be finished, ``ProviderRefused`` if
+    it would be refused again (``stt.language``). Bound it by cancelling it.
     """
     done: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
 
@@ -30,9 +31,16 @@ async def hear(transcriber: Transcriber, pcm: bytes, sample_rate: int, language:
     finally:
         stream.close()
     if heard.error:
-        message = "the recording could not be transcribed"
-        raise ProviderError(message, provider=transcriber.name, stage="stt", code=heard.error)
+        raise _failed(heard.error, transcriber.name, language)
     return heard
+
+
+def _failed(code: str, provider: str, language: str) -> ProviderError:
+    reason = code.rpartition(".")[2]
+    if reason not in BLAMELESS:
+        return ProviderError("the recording could not be transcribed", provider=provider, stage="stt", code=code)
+    text = f"{provider} does not hear {language}" if reason == "language" else f"{provider} refuses the recording"
+    return ProviderRefused(f"{text}: configure another transcriber", provider=provider, stage="stt", code=code)
 
 
 async def speak(synthesizer: Synthesizer, text: str, *, language: str, sample_rate: int, voice: str = "") -> bytes:

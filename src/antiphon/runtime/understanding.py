@@ -9,7 +9,7 @@ from typing import TypeVar
 from antiphon.errors import ProviderTimeout
 from antiphon.kernel.events import Passage
 from antiphon.kernel.history import Message
-from antiphon.runtime.chain import Chain, Named
+from antiphon.runtime.chain import Chain, Named, gave_up, is_cancelled_by_us
 from antiphon.runtime.ports import Classifier, Intent, Retriever
 
 P = TypeVar("P", bound=Named)
@@ -44,6 +44,9 @@ async def _ask(chain: Chain[P], call: Callable[[P], Awaitable[T]]) -> T:
         error = ProviderTimeout(
             f"{member.name} gave nothing for {limit:g} s", provider=member.name, stage=chain.stage, code=code
         )
+        raise error from None
+    except asyncio.CancelledError as raised:
+        error = raised if is_cancelled_by_us() else gave_up(member.name, chain.stage)
         raise error from None
     except BaseException as raised:
         error = raised

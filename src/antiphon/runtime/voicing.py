@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from antiphon.errors import ProviderError, ProviderTimeout
-from antiphon.runtime.chain import Chain, Member
+from antiphon.runtime.chain import Chain, Member, gave_up, is_cancelled_by_us
 from antiphon.runtime.ports import Sound, Synthesizer
 
 MAX_REHEARSED_S = 30
@@ -47,6 +47,9 @@ async def voiced(
     except TimeoutError:
         text = f"{member.name} gave no sound for {policy.between_s if begun else policy.first_s:g} s"
         error = ProviderTimeout(text, provider=member.name, stage="tts", code="tts.timeout")
+        raise error from None
+    except asyncio.CancelledError as raised:
+        error = raised if is_cancelled_by_us() else gave_up(member.name, "tts")
         raise error from None
     except BaseException as raised:
         error = raised

@@ -94,6 +94,8 @@ def kept(
         try:
             async with asyncio.timeout(answer_s):
                 answer = await check()
+            if not answer:
+                log.warning("%s is not well", name)
         except TimeoutError:
             log.warning("%s did not answer in %s s", name, answer_s)
         except AntiphonError as error:

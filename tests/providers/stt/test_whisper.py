@@ -445,6 +445,9 @@ def test_closing_closes_the_request_and_nothing_is_told_afterwards() -> None:
         with pytest.raises(ProviderError) as caught:
             Caller(ear)
         assert caught.value.code == "stt.closed"
+        with pytest.raises(ProviderError) as caught:
+            await ear.check()
+        assert caught.value.code == "stt.closed", "it opens nothing again by itself"
 
     run(main)
 

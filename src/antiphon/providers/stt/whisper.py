@@ -18,7 +18,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from antiphon.errors import ProviderError
-from antiphon.providers.failures import failed
+from antiphon.providers.failures import closed, failed
 from antiphon.providers.retry import tried_again
 from antiphon.providers.settings import convert
 from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words
@@ -74,7 +74,7 @@ class WhisperTranscriber:
     def open(self, *, sample_rate: int, language: str, on_heard: Callable[[Heard], None]) -> UtteranceStream:
         """See ``Transcriber``. Raises ``ProviderError`` after ``close`` and for a rate outside 8 to 48 kHz."""
         if self._closed:
-            raise ProviderError("the transcriber is closed", provider=self.name, stage="stt", code="stt.closed")
+            raise closed(self.name, "stt")
         if sample_rate not in SAMPLE_RATES:
             message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
             raise ProviderError(message, provider=self.name, stage="stt", code="stt.sample_rate", retryable=False)
@@ -138,6 +138,8 @@ class WhisperTranscriber:
     async def _request(self, patience: Patience) -> Transcription:
         from antiphon.providers.stt.whisper_http import Transcription  # noqa: PLC0415 - imports aiohttp
 
+        if self._closed:
+            raise closed(self.name, "stt")
         await self.start()
         assert self._session is not None  # noqa: S101 - start() made it
         return Transcription(self._session, self.endpoint, patience, self.name)

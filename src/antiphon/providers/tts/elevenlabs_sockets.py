@@ -281,7 +281,8 @@ class Sockets:
         fitting = [
             link
             for link in self._links
-            if link.usable and link.manner == manner and len(link.contexts) < self._contexts
+            # One that was given no text yet is about to get that of whoever opened it.
+            if link.usable and link.used and link.manner == manner and len(link.contexts) < self._contexts
         ]
         if fitting:
             return min(fitting, key=lambda link: len(link.contexts))
