@@ -18,6 +18,7 @@ import logging
 import sys
 from pathlib import Path
 
+from antiphon import AntiphonError
 from antiphon.audio_utils import mulaw_to_wav, wav_to_mulaw
 from antiphon.facade.ports_as_modules import ResponderModule, SynthesizerModule, TranscriberModule
 from antiphon.providers.registry import load
@@ -92,6 +93,9 @@ def main() -> int:
         return asyncio.run(converse(arguments))
     except OSError as error:
         print(f"{arguments.wav or arguments.save}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except AntiphonError as error:  # a language that is not offered, a part that is not installed
+        print(error, file=sys.stderr)
         return 2
 
 

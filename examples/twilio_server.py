@@ -31,10 +31,10 @@ from xml.sax.saxutils import quoteattr
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 
-from antiphon import ConfigError, NotAllowed, SarvamAI
+from antiphon import AntiphonError, NotAllowed, SarvamAI
 from antiphon.audio_utils import CHUNK_BYTES, encode_mulaw_base64, mulaw_to_wav, wav_to_mulaw
 from antiphon.facade.ports_as_modules import ResponderModule, SynthesizerModule, TranscriberModule
-from antiphon.languages import load_languages
+from antiphon.languages import load_languages, phrase
 from antiphon.media.gate import Gate, GateSettings
 from antiphon.phone import Manners, PhoneScript, Say, place_call
 from antiphon.phone.voices import Voices
@@ -306,8 +306,11 @@ class Call:
         result = await self.orchestrator.process_turn(mulaw_to_wav(speech))
         if result.get("error"):
             logger.error("The turn failed: %s", result["error"])
-            return
-        if result.get("audio"):
+            # No silent call: whatever failed, the caller hears that they are to say it again.
+            language, router = result["language"], self.orchestrator.task_router
+            sorry = await router.route_synthesis(phrase(language, "please_repeat"), language)
+            await self._speak(wav_to_mulaw(sorry or b""))
+        elif result.get("audio"):
             await self._speak(wav_to_mulaw(result["audio"]))
 
     async def _speak(self, mulaw: bytes) -> None:
@@ -381,8 +384,8 @@ def main() -> int:
         os.environ.setdefault(FILE_VARIABLE, str(env))
     try:
         app.state.modules = Modules()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
+    except AntiphonError as error:
+        print(f"{error} (here: TWILIO_AUTH_TOKEN and PUBLIC_URL, in the environment or in .env)", file=sys.stderr)
         return 2
     if arguments.self_test:
         return asyncio.run(self_test())

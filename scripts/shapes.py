@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from antiphon.facade.agent_orchestrator import STATES, AgentOrchestrator
@@ -53,20 +54,26 @@ async def _turns() -> tuple[list[Any], list[Any], MetricsCollector]:
     metrics = MetricsCollector()
     results: list[Any] = []
     states: list[Any] = []
-    logger = logging.getLogger("antiphon")
-    before, logger.disabled = logger.level, True
-    logger.setLevel(logging.CRITICAL)
-    try:
+    with quiet():
         for silent in ("", "stt", "tts"):
             module = Answers(silent)
             agent = AgentOrchestrator(module, module, module, metrics_collector=metrics)
             states.append(agent.get_status())
             results.append(await agent.process_turn(WAV))
             states.append(agent.get_status())
+    return results, states, metrics
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What is meant to fail is not told of."""
+    logger = logging.getLogger("antiphon")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
         logger.setLevel(before)
-        logger.disabled = False
-    return results, states, metrics
 
 
 def _shape(values: list[Any], indent: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import wave
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +72,21 @@ def test_a_recording_at_another_rate_lasts_as_long(data: bytes, source: int, tar
     pcm = data[: len(data) // 2 * 2]
     samples = len(pcm) // 2
     assert abs(len(resampled(pcm, source, target)) // 2 - samples * target / source) <= 1 + target / source
+
+
+@pytest.mark.parametrize("convert", [wav_to_mulaw, mulaw_to_wav])
+@pytest.mark.parametrize("given", ["UklGRg==", 5, [1, 300], np.zeros(3)])
+def test_what_is_no_bytes_is_no_audio_and_said(convert: Any, given: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert convert(given) == b""
+    assert f"this is {type(given).__name__}: " in caplog.text
+
+
+def test_a_payload_that_was_not_decoded_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    assert mulaw_to_wav(encode_mulaw_base64(b"\xff" * 160)) == b""  # type: ignore[arg-type]
+    assert "decode the base64 of a payload first" in caplog.text
+
+
+@pytest.mark.parametrize("convert", [wav_to_mulaw, mulaw_to_wav])
+def test_nothing_is_no_audio_without_a_word(convert: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert [convert(None), convert(b"")] == [b"", b""]
+    assert not caplog.text

@@ -257,3 +257,10 @@ def test_a_careless_secrets_file_is_warned_about_and_a_broken_one_refused(write)
         read_secrets(write("A" * 70_000, "keys"))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_secrets("nowhere")
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(write, tmp_path: Path) -> None:
+    write("[server]\nport = 9001\n")
+    place = tmp_path / "antiphon.toml"
+    place.write_text(place.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert config.load(environ={}).server.port == 9001

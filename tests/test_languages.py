@@ -265,3 +265,15 @@ def test_a_file_that_cannot_be_parsed_is_told_every_time(tmp_path: Path) -> None
     for _ in range(2):
         with pytest.raises(ConfigError, match="not TOML"):
             read_toml(file, "language")
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    text = (BUILT_IN / "te-IN.toml").read_text(encoding="utf-8")
+    (tmp_path / "te-IN.toml").write_text(text, encoding="utf-8-sig")
+    assert load_language("te-IN", tmp_path) == load_language("te-IN")
+
+
+def test_a_file_of_another_name_is_no_language(tmp_path: Path) -> None:
+    (tmp_path / "telugu.toml").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no language 'telugu': there are en-IN, .*te-IN; a tag is written like"):
+        load_languages(tmp_path)

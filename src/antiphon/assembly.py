@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -96,8 +97,32 @@ def policy_of(settings: Settings, languages: dict[str, Language], transcribers: 
         raise ConfigError(f"[policy]: {error}", code="config.bad_value") from None
 
 
+def _folder(settings: Settings) -> Path | None:
+    return Path(settings.languages.folder) if settings.languages.folder else None
+
+
+def _languages(settings: Settings) -> dict[str, Language]:
+    """Raises ``ConfigError`` for a folder that is none, and a file that is wrong."""
+    folder = _folder(settings)
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"[languages] folder: {folder} is no folder", code="config.bad_value")
+    languages = load_languages(folder)
+    for tag in settings.languages.offered:
+        if tag not in languages:
+            log.warning(
+                "%s has no language file: its phrases are those of %s; copy one, translate it, and name its folder in "
+                "[languages] folder",
+                tag,
+                find_language(tag, languages).tag,
+            )
+    return languages
+
+
 EMBEDDED = frozenset({"minilm", "lexical", "extractive"})
 """Providers that read the knowledge base."""
+
+WORDY = frozenset({"minilm", "extractive"})
+"""Providers that read the language files."""
 
 
 def _knowledge(settings: Settings) -> str:
@@ -107,7 +132,8 @@ def _knowledge(settings: Settings) -> str:
 def _informed(name: str, given: Mapping[str, object], settings: Settings) -> dict[str, object]:
     """A provider's settings; the embedded ones share ``[retrieval] knowledge`` unless they name another."""
     known = {"knowledge": _knowledge(settings)} if name in EMBEDDED and _knowledge(settings) else {}
-    return {**known, **given}
+    words = {"languages": settings.languages.folder} if name in WORDY and settings.languages.folder else {}
+    return {**known, **words, **given}
 
 
 def _providers(settings: Settings) -> Providers:
@@ -168,7 +194,7 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
     Raises ``ConfigError`` and ``MissingExtra`` with the fix, before anything listens.
     """
     # The knowledge base's own greeting and keypad menu replace the general ones.
-    languages = dict(speaking_for(load_languages(), load_knowledge(_knowledge(settings) or None)))
+    languages = dict(speaking_for(_languages(settings), load_knowledge(_knowledge(settings) or None)))
     providers = _providers(settings)
     policy = policy_of(settings, languages, providers.transcribers)
     activity = SileroActivity()
@@ -203,7 +229,7 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
                 policy=policy,
                 media=_media(settings),
                 activity=activity,
-                identify=LanguageIdentifier(settings.languages.offered).identify,
+                identify=LanguageIdentifier(settings.languages.offered, _folder(settings)).identify,
                 language=settings.languages.default,
                 max_sessions=settings.server.max_sessions,
             )

@@ -23,17 +23,17 @@ log = logging.getLogger("antiphon.audio")
 
 def mulaw_to_wav(mulaw_bytes: bytes, sample_rate: int = SPEECH_RATE) -> bytes:
     """mu-law of 8000 Hz as a WAV of 16-bit mono at ``sample_rate`` Hz; empty for no audio."""
-    if not mulaw_bytes:
-        return b""
-    return wav_write(resampled(mulaw_decode(bytes(mulaw_bytes)), LINE_RATE, sample_rate), sample_rate)
+    mulaw = _as_bytes(mulaw_bytes)
+    return wav_write(resampled(mulaw_decode(mulaw), LINE_RATE, sample_rate), sample_rate) if mulaw else b""
 
 
 def wav_to_mulaw(wav: bytes) -> bytes:
     """A WAV of any rate, mono or not, as mu-law of 8000 Hz mono; empty, with a warning in the log, for what is none."""
-    if not wav:
+    data = _as_bytes(wav)
+    if not data:
         return b""
     try:
-        pcm, rate = wav_read(bytes(wav))
+        pcm, rate = wav_read(data)
     except BadAudio as error:
         log.warning("no mu-law was made: %s", error)
         return b""
@@ -43,3 +43,13 @@ def wav_to_mulaw(wav: bytes) -> bytes:
 def encode_mulaw_base64(chunk: bytes) -> str:
     """Audio as the ``payload`` of a Twilio ``media`` message."""
     return b2a_base64(chunk, newline=False).decode("ascii")
+
+
+def _as_bytes(audio: object) -> bytes:
+    """Nothing, with a warning, for what is no bytes; None is no audio."""
+    if isinstance(audio, bytes | bytearray | memoryview):
+        return bytes(audio)
+    if audio is not None:
+        advice = "decode the base64 of a payload first" if isinstance(audio, str) else "give bytes"
+        log.warning("no audio was converted: this is %s: %s", type(audio).__name__, advice)
+    return b""

@@ -115,6 +115,7 @@ class LanguageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     default: Annotated[str, Meta(description="what a call begins in")] = "en-IN"
     offered: tuple[str, ...] = ("en-IN", "hi-IN", "te-IN", "gu-IN")
+    folder: Annotated[str, Meta(description="corrected or further language files, <tag>.toml")] = ""
 
     def __post_init__(self) -> None:
         if self.default not in self.offered:
@@ -235,7 +236,7 @@ def _read(path: str | Path | None, env: Mapping[str, str]) -> tuple[Path | None,
     if not chosen and not place.is_file():
         return None, {}
     try:
-        raw = tomllib.loads(place.read_text(encoding="utf-8"))
+        raw = tomllib.loads(place.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except OSError as error:
         raise ConfigError(f"{place}: the settings file cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -214,11 +214,10 @@ def load_language(tag: str, directory: Path | str | None = None) -> Language:
         path = folder / f"{tag}.toml"
         if _TAG.fullmatch(tag) and path.is_file():
             return _read(path)
-    known = sorted({path.stem for folder in _folders(directory) for path in folder.glob("*.toml")})
-    raise ConfigError(
-        f"there is no language {tag!r}: there are {', '.join(known)}; add a file {tag}.toml in the languages folder",
-        code="language.not_found",
-    )
+    stems = {path.stem for folder in _folders(directory) for path in folder.glob("*.toml")}
+    known = ", ".join(sorted(filter(_TAG.fullmatch, stems)))
+    advice = f"add a file {tag}.toml in the languages folder" if _TAG.fullmatch(tag) else "a tag is written like te-IN"
+    raise ConfigError(f"there is no language {tag!r}: there are {known}; {advice}", code="language.not_found")
 
 
 def load_languages(directory: Path | str | None = None) -> dict[str, Language]:
@@ -374,7 +373,8 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _parsed(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
     """At start five parts read the same files, and parsing one takes milliseconds. ``state`` changes with the file."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    # Some editors begin a file with a byte order mark.
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _bad(where: Path | str, reason: str) -> ConfigError:

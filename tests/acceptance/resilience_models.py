@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from alive import PATIENT, QUIET, says_nothing_dead
+from alive import QUIET, says_nothing_dead
 from calling import FIRST, Placed, Stories, call, calls
 from hearing import ANSWERS, PHRASES, SAME, likeness
 from loopback_openai import KEY, Loopback, serving
 from served import FAKE, Server, ended
 
 from antiphon.kernel.events import ReplyBegun, StageFailed, StageRerouted, TranscriptFinal
-from antiphon.phone import Digits, Say
+from antiphon.kernel.policy import Policy
+from antiphon.phone import Digits, Manners, Say
 from antiphon.phone.report import TurnReport
 from antiphon.phone.voices import Voices
 from antiphon.runtime.resilience import HEDGE_FROM, StagePolicy
@@ -34,6 +35,7 @@ BASE = {
     "languages": {"offered": ["en-IN"]},
 }
 FROM_FIRST, FROM_SECOND = "The first model says yes.", "The second one says no."
+UNHURRIED = Manners(greeting_s=0, quiet_s=1.5)
 SLACK_MS = 700
 """What a busy machine may add to a limit."""
 
@@ -81,7 +83,7 @@ async def a_model_that_fails_then_hangs_then_is_back_with_another_behind_it(fold
         first.script = ["500", "500", "hang"]
         with ended(server := Server(folder, {**BASE, "llm": asked_in_turn(first, second)}, OPENAI_API_KEY=KEY)):
             await server.start()
-            placed = await call(server, ASKED, ASKED, ASKED, id="CAsecond", voices=voices, manners=PATIENT)
+            placed = await call(server, ASKED, ASKED, ASKED, id="CAsecond", voices=voices, manners=UNHURRIED)
             assert "Traceback" not in server.log()
             assert first.cancelled.is_set(), "the request that hung was closed"
     says_nothing_dead(placed)
@@ -199,3 +201,19 @@ async def a_model_later_than_it_usually_is_races_the_next_one(folder: Path, voic
     assert await is_heard(placed.turn(1), voices, FROM_SECOND)
     assert not of(placed, 1, StageFailed)
     assert first.requests[-1]["messages"] == second.requests[0]["messages"]
+
+
+@stories.tell
+async def an_intent_that_fails_and_passages_that_never_come_are_left_behind(folder: Path, voices: Voices) -> None:
+    model = {"provider": "fake", "reply": FROM_FIRST}
+    optional = {"intent": {"provider": "fake", "fail_every": 1}, "retrieval": {"provider": "fake", "hang_every": 1}}
+    with ended(server := Server(folder, {**BASE, **optional, "llm": model})):
+        await server.start()
+        placed = await call(server, ASKED, id="CAoptional", voices=voices)
+        assert "Traceback" not in server.log()
+    says_nothing_dead(placed)
+    assert await is_heard(placed.turn(1), voices, FROM_FIRST)
+    codes = [event.code for event in of(placed, 1, StageFailed)]
+    assert codes in (["intent.failed"], ["intent.failed", "retrieval.timeout"]), "facts, and no more"
+    waited = Policy().understand_ms
+    assert waited <= until_begun(placed, 1) < waited + SLACK_MS

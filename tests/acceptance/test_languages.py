@@ -127,6 +127,7 @@ def turns_of(call: Placed) -> list[tuple[TranscriptFinal, list[SegmentReady]]]:
     """What was heard of the caller, and the speech it was answered with, turn by turn."""
     finals = [entry.event for entry in call.entries if isinstance(entry.event, TranscriptFinal)]
     ready = [entry.event for entry in call.entries if isinstance(entry.event, SegmentReady)]
+    ready = [each for each in ready if each.kind != "filler"]
     turns = sorted({segment.turn for segment in ready})
     assert len(finals) == len(turns) == len(call.report.turns) - 1
     return [(final, [each for each in ready if each.turn == turn]) for final, turn in zip(finals, turns, strict=True)]
@@ -138,7 +139,10 @@ def is_spoken_in(call: Placed, answers: Sequence[tuple[str, str]]) -> None:
     async def compared() -> list[tuple[float, float]]:
         async with caller_voices() as voices:
             return [
-                (await likeness(turn.audio, voices, text, tag), await likeness(turn.audio, voices, text, OTHER[tag]))
+                (
+                    await likeness(turn.audio, voices, text, tag),
+                    await likeness(turn.audio, voices, text, OTHER[tag], piece_s=1.0),
+                )
                 for turn, (tag, text) in zip(call.report.turns[1:], answers, strict=True)
             ]
 

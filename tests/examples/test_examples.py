@@ -74,6 +74,9 @@ def test_the_integration_example_says_what_is_wrong(tmp_path: Path) -> None:
     done = example("orchestrator_integration_example.py", "broken.wav", at=tmp_path)
     assert done.returncode == 1
     assert "[media.bad_audio]" in done.stdout
+    other = example("orchestrator_integration_example.py", "--language", "xx", at=tmp_path)
+    assert other.returncode == 2
+    assert other.stderr.startswith("[language.not_offered] the language 'xx' is not offered")
 
 
 # -- twilio_server.py ------------------------------------------------------------------------------
@@ -151,7 +154,8 @@ def test_a_call_by_way_of_the_menu(tmp_path: Path) -> None:
                 assert second.stopped_ms < 1000, "the agent falls silent"
                 assert report.clears == 1
                 telugu = PhoneScript((Say("What are the fees?"),), manners=Manners(greeting_s=0, reply_s=3.0))
-                await place_call(stream, telugu, voices=voices, call_id="CA2", timeout_s=60)
+                report = await place_call(stream, telugu, voices=voices, call_id="CA2", timeout_s=60)
+                assert report.replies[-1].reply_ms > 500, "who is not heard is told so, in the language of the call"
 
         asyncio.run(calls())
     log = (tmp_path / "log").read_text()
@@ -185,6 +189,7 @@ def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
     done = example("twilio_server.py", at=tmp_path)
     assert done.returncode == 2
     assert "public_url" in done.stderr
+    assert "PUBLIC_URL, in the environment or in .env" in done.stderr
 
 
 def test_the_settings_that_are_shown_are_those_that_are_read() -> None:

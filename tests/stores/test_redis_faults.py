@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from private_redis import Redis, cluster, eventually, free_port, redis
 from store_faults import batch, entries
 
@@ -368,12 +369,28 @@ def test_no_name_no_port_and_no_redis(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_tls_on_one_side_only(tmp_path: Path) -> None:
-    async def main(server: Redis) -> None:
-        error = await start_fails(f"rediss://127.0.0.1:{server.port}{QUICK}")
-        assert error.code in ("store.unreachable", "store.timeout"), error
+def test_tls(tmp_path: Path) -> None:
+    """By TLS to whom the authority vouches for; and each side alone with it is told."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    files = {name: str(tmp_path / f"{name}.pem") for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    certificate.cert_chain_pems[0].write_to_path(files["cert"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    tls_port = free_port()
 
-    with redis(tmp_path) as server:
+    async def main(server: Redis) -> None:
+        url = f"rediss://127.0.0.1:{tls_port}"
+        async with opened(f"{url}?ssl_ca_certs={files['ca']}") as journal:
+            assert await journal.claim("a") == 1
+        for wrong in (url, f"rediss://127.0.0.1:{server.port}{QUICK}", f"redis://127.0.0.1:{tls_port}{QUICK}"):
+            error = await start_fails(wrong)
+            assert error.code in ("store.unreachable", "store.timeout"), error
+        assert "CERTIFICATE_VERIFY_FAILED" in str(await start_fails(url))
+
+    options = {"tls_port": str(tls_port), "tls_auth_clients": "no"}
+    options |= {"tls_cert_file": files["cert"], "tls_key_file": files["key"], "tls_ca_cert_file": files["ca"]}
+    with redis(tmp_path, **options) as server:
         asyncio.run(main(server))
 
 

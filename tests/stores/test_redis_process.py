@@ -185,10 +185,11 @@ def test_replicas_that_fight_over_a_session_never_hold_it_together(server: Redis
     """Whoever claims last writes; what was acknowledged to anybody is there, once, under numbers without a hole."""
     rng = random.Random(8004)
     acknowledged: dict[int, str] = {}
+    refused: list[str] = []
 
     async def fight(number: int, journal: RedisJournal) -> None:
         for turn in range(30):
-            await asyncio.sleep(rng.random() * 0.02)
+            await asyncio.sleep(rng.random() * 0.05)
             epoch = await journal.claim("a")
             seq = len(await journal.read("a"))
             for _ in range(rng.randrange(1, 6)):
@@ -196,6 +197,7 @@ def test_replicas_that_fight_over_a_session_never_hold_it_together(server: Redis
                 text = f"{number}/{turn}/{seq}"
                 [result] = await journal.append([Batch("a", epoch, seq - 1, (ev.Entry(seq, 0, ev.TextTyped(text)),))])
                 if isinstance(result, StaleWriter):
+                    refused.append(text)
                     break
                 assert result is None
                 assert seq not in acknowledged
@@ -206,7 +208,9 @@ def test_replicas_that_fight_over_a_session_never_hold_it_together(server: Redis
             await asyncio.gather(*(fight(number, journal) for number, journal in enumerate(journals)))
             kept = await journals[0].read("a")
             assert {entry.seq: entry.event.text for entry in kept} == acknowledged  # type: ignore[union-attr]
-            assert len(acknowledged) > 100
+            print(f"{len(acknowledged)} written, {len(refused)} times too late")
+            assert len(acknowledged) > 30
+            assert refused
             assert (await journals[0].sessions())[0].epoch == 150
 
     asyncio.run(main())
@@ -400,6 +404,25 @@ def test_not_started_is_told_and_closing_twice_is_harmless(server: Redis) -> Non
         assert isinstance(result, StaleWriter), "it gave its sessions up when it was closed"
         assert await journal.claim("a") == 2
         await journal.close()
+
+    asyncio.run(main())
+
+
+def test_a_backlog_of_many_thousand_entries_is_one_batch(server: Redis) -> None:
+    """More than Lua's stack takes at once; and what is there already of it is not there twice."""
+
+    async def main() -> None:
+        async with opened(server) as [journal]:
+            await journal.claim("a")
+            assert await journal.append([batch(1, 9_500)]) == [None]
+            assert await journal.append([batch(1, 20_000)]) == [None]
+            assert await journal.read("a") == list(entries(1, 20_000))
+            assert await journal.read("a", 19_998) == list(entries(19_999, 2))
+            assert await journal.read("a", 2**62) == []
+            other = [*entries(1, 19_999), ev.Entry(20_000, 0, ev.TextTyped("another"))]
+            [result] = await journal.append([Batch("a", 1, 0, tuple(other))])
+            assert isinstance(result, StaleWriter)
+            assert "entry 20000" in str(result)
 
     asyncio.run(main())
 

@@ -367,3 +367,51 @@ def test_the_log_of_a_turn(orchestrator: AgentOrchestrator, caplog: pytest.LogCa
     ]
     assert told[-1][0] == "DEBUG"
     assert told[-1][1].startswith("Metrics: stt_time=0.0")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"system_prompt": ["You sell tickets."]}, "system_prompt is list: give text"),
+        ({"turn_timeout": 0}, "turn_timeout is 0: give seconds, more than 0"),
+        ({"turn_timeout": float("nan")}, "turn_timeout is nan"),
+        ({"turn_timeout": "50"}, "turn_timeout is '50'"),
+        ({"metrics_collector": object()}, r"metrics_collector is object without record_turn: take a MetricsCollector"),
+        ({"languages": []}, r"languages is \[\]: name at least one tag"),
+        ({"languages": [None]}, r"languages is \[None\]"),
+    ],
+)
+def test_a_setting_that_would_fail_every_turn_fails_at_once(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        made(AsyncMock(), AsyncMock(), AsyncMock(), **options)
+
+
+@pytest.mark.parametrize("turns", ["10", None, 2.5, -1])
+def test_turns_to_remember_are_a_number(turns: Any) -> None:
+    with pytest.raises(ValueError, match="give the number of turns to remember, 0 or more"):
+        made(AsyncMock(), AsyncMock(), AsyncMock(), max_history=turns)
+
+
+def test_one_language_needs_no_list() -> None:
+    one = made(AsyncMock(), AsyncMock(), AsyncMock(), languages="fr-FR", default_language="fr")
+    assert [*one.language_coordinator.languages] == ["fr-FR"]
+
+
+def test_a_prompt_that_is_no_text(orchestrator: AgentOrchestrator) -> None:
+    result = run(orchestrator.process_turn(b"wav", system_prompt=5))  # type: ignore[arg-type]
+    assert result["error"] == "[config.bad_value] system_prompt is int: give text"
+    with pytest.raises(ConfigError):
+        orchestrator.set_system_prompt(5)  # type: ignore[arg-type]
+    assert run(orchestrator.process_turn(b"wav"))["error"] is None
+
+
+def test_what_was_said_stays_one_line_of_the_log_and_can_be_sent(
+    mock_stt_module: Any, mock_llm_module: Any, mock_tts_module: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    mock_stt_module.speech_to_text = AsyncMock(return_value=("one\r\nERROR two\x1b[31m", None))
+    mock_llm_module.chat = AsyncMock(return_value="half an emoji \ud83d")
+    result = run(made(mock_stt_module, mock_llm_module, mock_tts_module).process_turn(b"wav"))
+    assert result["text"] == "one\r\nERROR two\x1b[31m"
+    assert result["response"] == "half an emoji ?"
+    assert "STT successful: 'one  ERROR two [31m' (lang: None)" in caplog.messages

@@ -39,7 +39,7 @@ LEASE_S: Final = 15
 """A process that was silent for this long is no owner in a listing. Who may write does not depend on it."""
 TEND_S: Final = 5.0
 
-SWEPT: Final = 500
+SWEPT: Final = 100
 """Listed sessions that are looked at every ``TEND_S``, whether they have expired; more if more were claimed since."""
 _PAGE: Final = 500
 
@@ -122,7 +122,11 @@ class RedisJournal:
                 results[place] = error
         if not batches:
             await link.one(("PING",))
-        for place, answer in zip(sent, await link.send(calls), strict=True):
+        try:
+            answers = await link.send(calls)
+        except StoreError as error:
+            answers = [error] * len(calls)
+        for place, answer in zip(sent, answers, strict=True):
             results[place] = answer if isinstance(answer, StoreError) else scripts.verdict(batches[place], answer)
         return results
 

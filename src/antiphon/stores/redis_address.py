@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For an answer. A call's own waits are bounded anyway; what was sent is sent again, and taken once."""
     socket_connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.0
     health_check_interval: Annotated[float, Meta(ge=0)] = 0
-    max_connections: Annotated[int, Meta(ge=4, le=10_000)] = 64
+    max_connections: Annotated[int, Meta(ge=2, le=1000)] = 16
     ssl_ca_certs: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""

@@ -34,14 +34,15 @@ Command = tuple[str | bytes | int, ...]
 """A command and its arguments, such as ``("HEXISTS", key, "epoch")``."""
 
 
-class Script(msgspec.Struct, frozen=True):
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Script:
     """A Lua script. ``sha`` is its name once a server has seen it."""
 
-    source: str
-
-    @property
-    def sha(self) -> str:
-        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 class ScriptCall(msgspec.Struct, frozen=True):
@@ -105,32 +106,33 @@ TAKEN, UNKNOWN, NOT_OURS, GAP, DIFFERS, LONGER = range(6)
 
 APPEND = Script("""
 local row, entries = KEYS[1], KEYS[2]
-local epoch, owner, expected, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local turns, columns = tonumber(ARGV[5]), tonumber(ARGV[6])
+local epoch, owner, expected, ttl, turns, columns = unpack(cmsgpack.unpack(ARGV[1]))
 local held = redis.call('HMGET', row, 'epoch', 'owner', 'turns')
 if not held[1] then return {1, 0, 0, 0} end
 local last = redis.call('LLEN', entries)
-if held[1] ~= epoch or held[2] ~= owner then return {2, tonumber(held[1]), last, 0} end
-if expected > last then return {3, tonumber(held[1]), last, 0} end
-local first = 7 + 2 * columns
-local count, known = #ARGV - first + 1, last - expected
+if tonumber(held[1]) ~= epoch or held[2] ~= owner then return {2, tonumber(held[1]), last, 0} end
+if expected > last then return {3, epoch, last, 0} end
+local count, known = #ARGV - 1, last - expected
 if known > 0 then
   local kept = redis.call('LRANGE', entries, expected, -1)
   for each = 1, math.min(known, count) do
-    if kept[each] ~= ARGV[first + each - 1] then return {4, tonumber(epoch), last, expected + each} end
+    if kept[each] ~= ARGV[1 + each] then return {4, epoch, last, expected + each} end
   end
-  if known > count then return {5, tonumber(epoch), last, 0} end
+  if known > count then return {5, epoch, last, 0} end
 end
 if count > known then
-  for from = first + known, #ARGV, 1000 do
+  for from = 2 + known, #ARGV, 1000 do
     redis.call('RPUSH', entries, unpack(ARGV, from, math.min(from + 999, #ARGV)))
   end
-  redis.call('HSET', row, 'turns', math.max(turns, tonumber(held[3] or 0)), unpack(ARGV, 7, first - 1))
+  redis.call('HSET', row, 'turns', math.max(turns, tonumber(held[3] or 0)), unpack(columns))
 end
 for each = 1, 3 do redis.call('EXPIRE', KEYS[each], ttl) end
-return {0, tonumber(epoch), last, 0}
+return {0, epoch, last, 0}
 """)
-"""``unpack`` goes through Lua's stack, which holds 8000 values (``LUAI_MAXCSTACK``): so entries in thousands."""
+"""What is small comes in one argument, as msgpack: redis-py takes some microseconds for each, on the event loop.
+
+``unpack`` goes through Lua's stack, which holds 8000 values (``LUAI_MAXCSTACK``): so entries in thousands.
+"""
 
 
 def append(batch: Batch, owner: str, ttl_s: int) -> ScriptCall:
@@ -139,12 +141,12 @@ def append(batch: Batch, owner: str, ttl_s: int) -> ScriptCall:
     changed = Row(batch.session, line="")
     # What is there already has been folded before; folding it once more ends in the same columns.
     fold(changed, batch.entries)
-    columns: list[str | int] = ["last_at_ms", changed.last_at_ms]
+    columns: list[str] = ["last_at_ms", str(changed.last_at_ms)]
     for name in ("line", "started_at", "transport", "language", "caller"):
         if getattr(changed, name):
             columns += [name, getattr(changed, name)]
-    head = (batch.epoch, owner, batch.expected_seq, ttl_s, changed.turns, len(columns) // 2)
-    return ScriptCall(APPEND, keys_of(batch.session), (*head, *columns, *(data for _, data in encoded)))
+    head = _pack((batch.epoch, owner, batch.expected_seq, ttl_s, changed.turns, columns))
+    return ScriptCall(APPEND, keys_of(batch.session), (head, *(data for _, data in encoded)))
 
 
 def verdict(batch: Batch, answer: list[int]) -> StoreError | None:
