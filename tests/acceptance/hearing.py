@@ -142,17 +142,14 @@ def locate(piece: Samples, whole: Samples) -> tuple[int, float]:
 
 SAME = 0.85
 """From this likeness on a text is heard. Of the same text spoken again by the same voice it is 0.92 to 1, of another
-text at most 0.7. Read by the rules of another language it is 0.4 to 0.8 by pieces of a second, or over 0.9 where espeak
-lends one Indian language the sounds of another."""
-PIECE_S = 0.6
+text at most 0.7. Read by the rules of another language it is 0.2 to 0.8, or over 0.9 where espeak lends one Indian
+language the sounds of another."""
 WINDOW, HOP = RATE * 32 // 1000, RATE // 100
 BANDS = np.geomspace(200, 3600, 19) / (RATE / WINDOW)
 QUIET = 1e3
 
 
-async def likeness(
-    heard: Samples | bytes, voices: Voices, text: str, language: str = "en-IN", piece_s: float = PIECE_S
-) -> float:
+async def likeness(heard: Samples | bytes, voices: Voices, text: str, language: str = "en-IN") -> float:
     """How much what was heard is like espeak's speaking of the text, at the most like place: up to 1.
 
     Spectra are compared, for espeak never makes the same samples twice. Piece by piece, the middle one counts: a
@@ -161,11 +158,12 @@ async def likeness(
     spoken = np.frombuffer(mulaw_decode(await voices.mulaw(text, language)), "<i2")
     begin, end = audible(spoken)
     whole = np.frombuffer(heard, "<i2") if isinstance(heard, bytes) else heard
-    return await asyncio.to_thread(_likeness, spoken[begin:end], whole, int(piece_s * RATE))
+    return await asyncio.to_thread(_likeness, spoken[begin:end], whole)
 
 
-def _likeness(spoken: Samples, heard: Samples, size: int) -> float:
-    size = min(size, len(spoken))
+def _likeness(spoken: Samples, heard: Samples) -> float:
+    spoken, heard = without_pauses(spoken), without_pauses(heard)
+    size = min(RATE, len(spoken))
     if len(heard) < size:
         return 0.0
     whole = _spectra(heard)

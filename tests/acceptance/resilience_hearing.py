@@ -113,7 +113,9 @@ async def a_transcriber_that_only_fails_and_hangs_with_nobody_behind_it(folder: 
             assert [turn.phrases for turn in asked] == [(phrase,) for phrase in said]
             for turn in asked:
                 assert turn.outcome == "said"
-                assert await likeness(each.agent, agent, turn.segments[0].text) > SAME
+                alike = await likeness(each.agent, agent, turn.segments[0].text)
+                print(f"{turn.segments[0].text!r}: {alike:.2f}")
+                assert alike > SAME
     events = [entry.event for each in placed.values() for entry in each.entries]
     codes = {event.code for event in events if isinstance(event, TranscriptionFailed)}
     assert {"stt.failed", "stt.timeout"} <= codes <= {"stt.failed", "stt.timeout", "breaker.open"}

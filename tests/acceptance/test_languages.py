@@ -141,7 +141,7 @@ def is_spoken_in(call: Placed, answers: Sequence[tuple[str, str]]) -> None:
             return [
                 (
                     await likeness(turn.audio, voices, text, tag),
-                    await likeness(turn.audio, voices, text, OTHER[tag], piece_s=1.0),
+                    await likeness(turn.audio, voices, text, OTHER[tag]),
                 )
                 for turn, (tag, text) in zip(call.report.turns[1:], answers, strict=True)
             ]

@@ -42,8 +42,8 @@ SESSIONS = 24
 ROUNDS = 2
 READY_MS = 50
 """What is aimed at, from the caller's connection to the first sound of the other server."""
-GENEROUS_MS = 1000
-"""What a test asserts: it shares the machine with others, and 24 callers come back at once."""
+GENEROUS_MS = 5000
+"""What a test asserts: it shares two cores with others that load models, and 24 callers come back at once."""
 
 
 @contextlib.contextmanager

@@ -25,8 +25,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a URL may say after its ``?``, under the names that redis-py has for it; times in seconds."""
 
     db: Annotated[int, Meta(ge=0)] = 0
-    socket_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.0
-    """For an answer. A call's own waits are bounded anyway; what was sent is sent again, and taken once."""
+    socket_timeout: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    """For an answer: Redis itself waits so long for a disk that is busy (redis.io, "Persistence", ``everysec``).
+
+    A call's own waits are bounded elsewhere; what was sent is sent again, and taken once.
+    """
     socket_connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.0
     health_check_interval: Annotated[float, Meta(ge=0)] = 0
     max_connections: Annotated[int, Meta(ge=2, le=1000)] = 16

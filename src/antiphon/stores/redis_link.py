@@ -5,7 +5,7 @@ to do differently from its defaults, and why:
 
 - one immediate second try, and only for a connection that broke: a server that restarted leaves broken ones in the
   pool. Pauses between tries are the journal writer's, which keeps the entries meanwhile.
-- one second for an answer, since a caller waits behind some of them; the URL may say otherwise.
+- two seconds for an answer, since a caller waits behind some of them; the URL may say otherwise.
 - RESP 2 by name: what a connection costs to open must not depend on the version's taste.
 
 A cluster's pipeline has no method for scripts but routes them well when they are given as commands.
