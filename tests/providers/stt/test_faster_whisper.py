@@ -91,7 +91,7 @@ def test_an_utterance_is_recognised_with_how_sure_the_model_is(models: Path) -> 
         assert heard.language_confidence == 0.0  # it was told
         assert len(ear.pids) == 1
         assert ear.load_ms > 0
-        assert psutil.Process(ear.pids[0]).nice() == 5
+        assert psutil.Process(ear.pids[0]).nice() == min(19, os.nice(0) + 5)
 
     run(models / "hindi", main)
 
