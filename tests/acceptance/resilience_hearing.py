@@ -89,7 +89,7 @@ def finals(placed: Placed) -> list[TranscriptFinal]:
 @stories.tell
 async def a_transcriber_that_only_fails_and_hangs_with_nobody_behind_it(folder: Path, voices: Voices) -> None:
     """Every other utterance fails, the others hang. The agent speaks quickly, for its words are many."""
-    quick = {"provider": "espeak", "rate_wpm": 400}
+    quick = {"provider": "espeak", "rate_wpm": 450}
     settings = {
         **FAKE,
         **ENGLISH,
@@ -102,7 +102,7 @@ async def a_transcriber_that_only_fails_and_hangs_with_nobody_behind_it(folder: 
         scripts = {"CAvain": (OPEN, OPEN, OPEN, OPEN), "CAkeys": (OPEN, OPEN, Digits("1#"))}
         placed = await calls(server, scripts, voices=voices, manners=UNHURRIED)
         assert "Traceback" not in server.log()
-    async with Voices(registry.load("tts", "espeak", {"rate_wpm": 400})) as agent:
+    async with Voices(registry.load("tts", "espeak", {"rate_wpm": 450})) as agent:
         for each, said in (
             (placed["CAvain"], ("please_repeat", "use_keypad", "use_keypad", "goodbye")),
             (placed["CAkeys"], ("please_repeat", "use_keypad")),

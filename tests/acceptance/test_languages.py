@@ -36,9 +36,9 @@ OTHER = {EN: TE, HI: EN, TE: HI, GU: EN}
 """Whose rules read the same text quite differently: Hindi and Gujarati share most of their sounds."""
 APART = 0.1
 ASKED = {
-    HI: ("फीस कितनी है?", "प्रवेश के लिए क्या योग्यता चाहिए?"),
-    TE: ("ఫీజు ఎంత?", "ప్రవేశానికి ఏ అర్హతలు కావాలి?"),
-    GU: ("ફી કેટલી છે?", "પ્રવેશ માટે કઈ લાયકાત જોઈએ?"),
+    HI: ("विदेशी छात्रों के लिए क्या योग्यता चाहिए?", "प्रवेश के लिए क्या योग्यता चाहिए?"),
+    TE: ("విదేశీ విద్యార్థులకు ఫీజు ఎంత?", "ప్రవేశానికి ఏ అర్హతలు కావాలి?"),
+    GU: ("વિદેશી વિદ્યાર્થીઓની ફી કેટલી છે?", "પ્રવેશ માટે કઈ લાયકાત જોઈએ?"),
 }
 ENGLISH = ("When do applications close?", "What are the admission requirements?")
 SWITCHING = (

@@ -118,7 +118,8 @@ async def a_frozen_server_writes_nothing_when_it_wakes_up_and_closes_its_line(fo
         report = await asyncio.wait_for(stuck, 20)
         assert (report.ended_by, report.close_code) == ("agent", 4001), report
         assert report.close_reason == "session.taken_over"
-        assert re.search(r"store\.stale_writer.*belongs to epoch 2, not 1", one.log()), one.log()
+        told = re.compile(r"store\.stale_writer.*belongs to epoch 2, not 1")
+        await until(lambda: told.search(one.log()), 5, "the log says why")
         health = await one.get("/health")
         assert (health["active_sessions"], health["checks"]["journal"]) == (0, True), "it may serve others"
         assert (await other.get("/health"))["active_sessions"] == 1

@@ -341,6 +341,18 @@ def test_one_that_hung_is_tried_again_with_what_is_left() -> None:
     run(main())
 
 
+def test_one_that_hung_is_not_tried_again_where_another_can_be_asked() -> None:
+    async def main() -> None:
+        policy = StagePolicy(first_s=4.0, share=0.5, retries=3, retry_pause_s=0.0)
+        model, other = Model("a", silent_after()), Model("b", saying("Two lakh."))
+        question = Question(policy, model, other, left_s=4.0)
+        await question.failing(ProviderTimeout)
+        assert (model.asked_at, other.asked_at) == ([0.0], []), "the rest of the time is for whoever is asked next"
+        assert now() == 2.0
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("error", "texts"),
     [(busy(retryable=False), ()), (busy(), ("And ",)), (ZeroDivisionError(), ()), (ConfigError("no model"), ())],

@@ -100,13 +100,12 @@ class Mind:
         finally:
             self.running.remove("voice")
 
-    def draft(self, *, understand_s: float = 0.3, left_s: float = 4.0) -> Draft:
+    def draft(self, *, left_s: float = 4.0) -> Draft:
         return Draft(
             ORDER,
             session="s1",
             stages=self.stages,
             history=HISTORY,
-            understand_s=understand_s,
             left_s=left_s,
             rate=8000,
             voice="asha",
@@ -162,6 +161,7 @@ def test_it_asks_as_the_confirmed_turn_would() -> None:
     async def main() -> None:
         mind = Mind(whole)
         draft = mind.draft()
+        await asyncio.sleep(0.1)
         await adopted(draft)
         assert mind.requests == [
             ReplyRequest(*("s1", 4, 1, "what are the fees", "en-IN", "fees"), (PASSAGE,), HISTORY),
@@ -172,13 +172,12 @@ def test_it_asks_as_the_confirmed_turn_would() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("adopted_at", [0.0, 0.1, 0.4, 3.0])
+@pytest.mark.parametrize("adopted_at", [0.06, 0.1, 0.4, 3.0])
 def test_adopted_it_gives_the_same_parts_those_that_are_there_at_once(adopted_at: float) -> None:
     async def main() -> None:
         mind = Mind(lambda request, act: in_time(0.2))
         draft = mind.draft()
-        if adopted_at:
-            await asyncio.sleep(adopted_at)
+        await asyncio.sleep(adopted_at)
         came = await adopted(draft)
         assert [part for _, part in came] == WHOLE
         assert [at for at, _ in came] == [max(adopted_at, at) for at in (0.25, 0.45, 0.65)]
@@ -189,13 +188,28 @@ def test_adopted_it_gives_the_same_parts_those_that_are_there_at_once(adopted_at
     run(main())
 
 
-def test_what_understands_too_slowly_is_left_behind() -> None:
+def test_what_understands_slowly_is_waited_for_until_the_draft_is_wanted() -> None:
     async def main() -> None:
         mind = Mind(whole, understand_s=1.0)
-        draft = mind.draft(understand_s=0.3)
+        draft = mind.draft()
         await asyncio.sleep(0.4)
+        assert mind.requests == []
+        async with aclosing(draft.parts(no_act)) as parts:
+            await anext(parts)
         assert (mind.requests[0].intent, mind.requests[0].passages) == ("", ())
         assert (await draft.intent).name == "fees", "whoever confirms the turn may still want it"
+        draft.release()
+        await nothing_runs(mind)
+
+    run(main())
+
+
+def test_what_comes_in_time_is_answered_from_however_slow_it_was() -> None:
+    async def main() -> None:
+        mind = Mind(whole, understand_s=1.0)
+        draft = mind.draft()
+        await asyncio.sleep(1.2)
+        assert mind.requests[0].intent == "fees"
         draft.release()
         await nothing_runs(mind)
 

@@ -94,7 +94,7 @@ async def nothing_runs() -> None:
 # -- one voice ----------------------------------------------------------------------------------------
 
 
-def test_a_voice_is_asked_as_it_was_wanted() -> None:
+def test_a_voice_is_asked_as_it_was_wanted_and_the_name_of_one_is_the_first_providers_alone() -> None:
     asked: list[object] = []
 
     class Asked(Voice):
@@ -105,8 +105,11 @@ def test_a_voice_is_asked_as_it_was_wanted() -> None:
             return super().synthesize(text, language=language, sample_rate=sample_rate, voice=voice)
 
     async def main() -> None:
-        assert await all_of(sounds_of(chain_of(Asked(seconds(2)._speak)))) == 2
-        assert asked == [("one two", "en-IN", RATE, "asha")]
+        chain = Chain("tts", (Asked(seconds(2)._speak), Asked(seconds(2)._speak)), POLICY)
+        for member in chain.members:
+            sounds = voiced(chain, member, "one two", language="en-IN", rate=RATE, voice="asha")
+            assert await all_of(sounds) == 2
+        assert asked == [("one two", "en-IN", RATE, "asha"), ("one two", "en-IN", RATE, "")]
 
     run(main())
 

@@ -43,7 +43,6 @@ class Draft:
         session: str,
         stages: Stages,
         history: tuple[Message, ...],
-        understand_s: float,
         left_s: float,
         rate: int,
         voice: str,
@@ -68,7 +67,7 @@ class Draft:
         self._act: asyncio.Future[Act] = asyncio.get_running_loop().create_future()
         self.intent = asyncio.ensure_future(find_intent(stages.intent, order.text, order.language, history))
         self.passages = asyncio.ensure_future(find_passages(stages.retrieval, order.text, order.language, history))
-        self._task = asyncio.ensure_future(self._write(understand_s))
+        self._task = asyncio.ensure_future(self._write())
 
     @property
     def samples(self) -> int:
@@ -76,12 +75,19 @@ class Draft:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    async def _write(self, understand_s: float) -> None:
+    async def _write(self) -> None:
         try:
-            await asyncio.wait((self.intent, self.passages), timeout=understand_s)
+            await self._understand()
             await self._generate(_result(self.intent, Intent("", 0.0)), _result(self.passages, ()))
         finally:
             self._news.set()
+
+    async def _understand(self) -> None:
+        """Nobody waits for a draft: what is late is waited for until it is adopted, and the turn's time runs."""
+        waiting: set[asyncio.Future[Any]] = {self.intent, self.passages}
+        while waiting and not self._act.done():
+            done, _ = await asyncio.wait({*waiting, self._act}, return_when=asyncio.FIRST_COMPLETED)
+            waiting -= done
 
     async def _generate(self, intent: Intent, passages: tuple[Passage, ...]) -> None:
         members = list(self._stages.llm.admitted())

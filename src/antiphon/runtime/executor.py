@@ -155,7 +155,6 @@ class Executor:
             session=self._id,
             stages=self._stages,
             history=self._history(order.turn),
-            understand_s=policy.understand_ms / 1000,
             left_s=policy.reply_ms / 1000,
             rate=self._mouth.line.sample_rate,
             voice=self._mouth.voice_of(order.language),
