@@ -20,7 +20,7 @@ HEAD = """\
 
 NOTES = {
     "stt": "speech to text: pocketsphinx (English, offline), sarvam, whisper, faster_whisper, livekit, fake",
-    "llm": "answers: extractive (from the knowledge base, offline), openai (any compatible endpoint), gemini, livekit, fake",
+    "llm": "answers: extractive (from the knowledge base, offline), openai (any such endpoint), gemini, livekit, fake",
     "tts": "text to speech: espeak (offline), piper (offline), sarvam, elevenlabs, livekit, fake",
     "intent": "what the caller wants: minilm (offline), none, fake",
     "retrieval": "the knowledge base: minilm (offline), lexical, none, fake",
