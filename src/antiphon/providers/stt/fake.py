@@ -23,7 +23,8 @@ class FakeTranscriberSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``stt_ms`` passes between the end of the utterance and its final. With ``partial_ms`` above 0, one more
     word is reported for each such stretch of audio. ``languages`` are those the utterances are found to be
     in, by turns and with ``confidence``; without them it is the language it was told. ``fail_every`` and
-    ``hang_every`` count the utterances of all calls: a failed one gives the error ``stt.failed``, a hanging one never ends.
+    ``hang_every`` count the utterances of all calls: a failed one gives the error ``stt.failed``, a hanging one never
+    ends.
     """
 
     stt_ms: Milliseconds = 0.0
