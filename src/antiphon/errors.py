@@ -7,7 +7,14 @@ journal and clients can rely on, and says in its text what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+UNUSABLE: Final = (ValueError, RecursionError)
+"""What a decoder raises for bytes from outside that it cannot read: msgspec's, ``json`` and ``bytes.decode`` alike.
+
+``msgspec.DecodeError`` is a ValueError, and so is the ``UnicodeDecodeError`` that msgspec raises for bad UTF-8 within
+a string; deep nesting is a RecursionError. Nothing but the decoding stands within the ``try``.
+"""
 
 
 class AntiphonError(Exception):
@@ -93,6 +100,22 @@ class NotAllowed(PeerError):
     """The request did not prove who it is."""
 
     default_code = "auth.refused"
+
+
+class Forbidden(NotAllowed):
+    """It is known who asks, or what page does, and this is not theirs."""
+
+    default_code = "auth.forbidden"
+
+
+class TooManyAttempts(NotAllowed):
+    """Too many wrong credentials came from one address. ``retry_after_s`` says when the next is looked at."""
+
+    default_code = "auth.too_many_attempts"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
 
 
 class ProviderError(AntiphonError):

@@ -173,6 +173,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     date: str = ""
     nineteen_hundred: str = ""
     twenty_hundred: str = ""
+    year_zero: str = ""
     point: str = ""
     minus: str = ""
     plus: str = ""

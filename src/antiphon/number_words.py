@@ -21,6 +21,9 @@ MAX_DIGITS: Final = 12
 PHONE_DIGITS: Final = 10
 """Fewer digits in several groups may be two years or a range of marks."""
 
+ROUND: Final = 50
+"""Marks and amounts from one to another end so; of telephone numbers one in five thousand does, and rises."""
+
 YEARS: Final = range(1900, 2100)
 """Four digits in this range are a year, unless rupees follow."""
 
@@ -36,6 +39,7 @@ _SIGN = r"(?:₹|(?<!\w)(?i:Rs\.?|INR))[ \t]?"
 _HALF_DAY = r"((?i:[ap]m\b|[ap]\.m\.?))"
 
 _PHONE = re.compile(r"(?<![\w.,])(\+\d{1,3}(?:[ -]?\d{2,5}){2,4}|\d{3,5}(?:[ -]\d{3,5}){1,3}|\d{9,15})(?![\w]|[.,]\d)")
+_ENDS = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 _DATE = re.compile(rf"{_NOT_INSIDE}(\d{{1,2}})([/.-])(\d{{1,2}})\2(\d{{4}}){_NO_MORE}")
 _ISO_DATE = re.compile(rf"{_NOT_INSIDE}(\d{{4}})-(\d{{2}})-(\d{{2}}){_NO_MORE}")
 _TIME = re.compile(rf"{_NOT_INSIDE}(\d{{1,2}}):(\d\d)(?:[ \t]?{_HALF_DAY})?{_NO_MORE}")
@@ -139,7 +143,8 @@ class NumberReader:
         hundred = {19: self._numbers.nineteen_hundred, 20: self._numbers.twenty_hundred}.get(century)
         if not hundred or rest < (1 if century == 19 else 10):
             return self.cardinal(year)
-        return f"{hundred} {self._cardinals[rest]}"
+        zero = f"{self._numbers.year_zero} " if self._numbers.year_zero and rest < 10 else ""
+        return f"{hundred} {zero}{self._cardinals[rest]}"
 
     def ordinal(self, number: int) -> str:
         rest = number % 100
@@ -205,7 +210,13 @@ class NumberReader:
         return [" " + rupee.many.replace("{}", "").strip() + " "] if rupee else None
 
     def _say_phone(self, match: re.Match[str]) -> list[Part] | None:
-        """A comma, which is a short pause, between the groups; ten digits alone are two groups of five."""
+        """A comma, which is a short pause, between the groups; ten digits alone are two groups of five.
+
+        Two round numbers, the second the larger, are from one to the other: ``10000-20000``.
+        """
+        ends = _ENDS.fullmatch(match[1])
+        if ends and int(ends[1]) < int(ends[2]) and int(ends[1]) % ROUND == int(ends[2]) % ROUND == 0:
+            return None
         groups = re.findall(r"\d+", match[1])
         if sum(map(len, groups)) < PHONE_DIGITS - (len(groups) == 1):
             return None

@@ -18,8 +18,12 @@ from antiphon.errors import ConfigError
 FILE_VARIABLE = "ANTIPHON_SECRETS_FILE"
 MAX_FILE_BYTES = 64 * 1024
 
-_NAMES = frozenset({"api_key", "key", "token", "auth_token", "access_token", "secret", "api_secret", "password"})
+_NAMES = frozenset(
+    {"api_key", "api_keys", "key", "token", "auth_token", "access_token", "secret", "api_secret", "password"}
+)
 _ENDINGS = ("_api_key", "_secret", "_password", "_auth_token", "_access_token")
+
+_held: dict[str, str] = {}
 
 _PASSWORD_IN_URL = re.compile(r"(://[^\s/?#@:]*:)[^\s/?#]+(?=@)|([?&]password=)[^\s&]+")
 
@@ -54,6 +58,11 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not written anywhere")
+
+
+def listed(secret: Secret) -> tuple[Secret, ...]:
+    """The values of a secret that may hold several, with commas between."""
+    return tuple(Secret(value) for each in secret.reveal().split(",") if (value := each.strip()))
 
 
 def is_secret_name(key: str) -> bool:
@@ -99,10 +108,23 @@ def read_secrets(path: str | Path) -> tuple[dict[str, str], list[str]]:
     return found, warnings
 
 
+def hold(values: Mapping[str, str]) -> None:
+    """This process has these instead of a secrets file: whoever started it has read the file.
+
+    They do not go into the environment, for every process that is started from here inherits that.
+    """
+    _held.clear()
+    _held.update(values)
+
+
+def file_secrets(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What the secrets file says, or what is held in its place, and warnings. Raises as ``read_secrets``."""
+    place = environ.get(FILE_VARIABLE)
+    return read_secrets(place) if place else (dict(_held), [])
+
+
 def lookup(name: str, environ: Mapping[str, str] | None = None) -> Secret | None:
     """The secret of that variable name, from the environment or else the secrets file; None if neither has it."""
     env = os.environ if environ is None else environ
-    value = env.get(name, "")
-    if not value and env.get(FILE_VARIABLE):
-        value = read_secrets(env[FILE_VARIABLE])[0].get(name, "")
+    value = env.get(name) or file_secrets(env)[0].get(name, "")
     return Secret(value) if value else None

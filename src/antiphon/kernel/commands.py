@@ -72,6 +72,8 @@ class StartReply(Command, frozen=True, tag=True):
     passages: tuple[Passage, ...] = ()
     tier: str = "full"
     said: str = ""
+    asked_in: int = 0
+    """The turn in which the question was asked, where an answer goes on in another: what it did there is done."""
 
 
 class Say(Command, frozen=True, tag=True):
@@ -86,6 +88,20 @@ class Say(Command, frozen=True, tag=True):
     phrase: str
     language: str
     last: bool = True
+
+
+class Repeat(Command, frozen=True, tag=True):
+    """Say the rest of an answer that a broken line cut off, word for word.
+
+    ``texts`` are its segments; ``sources`` and ``ends_call`` are those of the answer. Reported as for ``StartReply``.
+    """
+
+    turn: int
+    attempt: int
+    texts: tuple[str, ...]
+    language: str
+    sources: tuple[str, ...] = ()
+    ends_call: bool = False
 
 
 class CancelReply(Command, frozen=True, tag=True):
@@ -149,6 +165,7 @@ AnyCommand = (
     | DropSpeculation
     | StartReply
     | Say
+    | Repeat
     | CancelReply
     | AbandonAttempt
     | PausePlayout

@@ -92,6 +92,8 @@ class SpeechStopped(Event, frozen=True, tag=True):
 
     position_ms: int = 0
     hangover_ms: int = 0
+    turn_over: bool = False
+    """Whoever listens outside says that the caller's turn is over (B10): no further silence is waited for."""
 
 
 class TranscriptPartial(Event, frozen=True, tag=True):
@@ -101,6 +103,11 @@ class TranscriptPartial(Event, frozen=True, tag=True):
     text: str
     language: str = ""
     confidence: float = 0.0
+    settled: bool = False
+    """These words stand: an outside transcriber takes none of them back, though more may follow."""
+    again: bool = False
+    """Told before, and once more because they may be all: the caller pauses, or says nothing new, and the gate is
+    still open."""
 
 
 class TranscriptFinal(Event, frozen=True, tag=True):
@@ -381,5 +388,5 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(data: bytes) -> Entry:
-    """Raises ``msgspec.DecodeError`` (or its ``ValidationError``) for what is not an entry."""
+    """Raises ``errors.UNUSABLE`` for what is not an entry."""
     return _entry_decoder.decode(data)

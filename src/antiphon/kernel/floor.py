@@ -26,7 +26,7 @@ IDLE, LISTENING, THINKING, SPEAKING, INTERRUPT = (str(state) for state in Floor)
 STATES = {
     IDLE: StateSpec(("ttl", "closing"), rest=True, doc="Nobody is on the line."),
     LISTENING: StateSpec(
-        ("silence", "utterance", "endpoint", "final", "hold", "digits"), doc="The floor is the caller's."
+        ("silence", "utterance", "endpoint", "ahead", "final", "hold", "digits"), doc="The floor is the caller's."
     ),
     THINKING: StateSpec(("understand", "filler", "reply", "final"), doc="The agent's turn, nothing is heard."),
     SPEAKING: StateSpec(("watchdog", "reply", "understand", "final"), doc="The caller hears the agent."),
@@ -35,16 +35,19 @@ STATES = {
 
 # -- rules that several places share ------------------------------------------------------------
 
+# It was about to be said that the caller is put through: whatever became of the words, that is done.
+_HANDED_OVER = R((session.cancel_reply, session.transfer), IDLE, agent.is_handing_over)
 _LADDER = (
     R((agent.abandon_attempt, agent.start_reply), None, agent.has_next_tier),
     R((agent.abandon_attempt, agent.apologise), None, agent.is_answer),
     R((session.cancel_reply, agent.note_speechless, session.hang_up), IDLE, agent.is_last_word),
+    _HANDED_OVER,
     R((session.cancel_reply, caller.listen), LISTENING),
 )
 _TURN_ENDS = (
     R((caller.forget_final, caller.ask_again), THINKING, caller.is_noise),
     R((caller.forget_final, caller.begin_turn), THINKING, caller.is_noise_after_words),
-    R((caller.note_final, caller.listen), None, caller.is_caller_going_on),
+    R((caller.note_final, caller.listen, ahead.speculate), None, caller.is_caller_going_on),
     R((caller.forget_final, caller.ask_again), THINKING, caller.was_speech_unclear),
     R((caller.forget_final, caller.listen), None, caller.is_final_blank),
     R((caller.note_final, caller.begin_turn), THINKING),
@@ -74,7 +77,7 @@ _RESUMES = (
 _BARGE_IN = R((session.cancel_reply, caller.listen), LISTENING)
 _FINISHED = (
     R((agent.finish_reply, session.hang_up), IDLE, agent.ends_call),
-    R((agent.finish_reply, session.transfer), IDLE, agent.is_given_up_to_person),
+    R((agent.finish_reply, session.transfer), IDLE, agent.is_for_person),
     R((agent.finish_reply, agent.say_goodbye), THINKING, agent.is_given_up),
     R((agent.finish_reply, caller.listen), LISTENING),
 )
@@ -101,8 +104,11 @@ _GENERATED = (
 
 _listening: dict[tuple[str, str], tuple[R, ...]] = {
     (LISTENING, "SpeechStarted"): (R((caller.caller_starts, caller.listen)),),
-    (LISTENING, "SpeechStopped"): (R((caller.caller_stops, caller.listen, ahead.speculate)),),
-    (LISTENING, "TranscriptPartial"): (R((caller.note_partial, caller.adjust_endpoint, ahead.speculate)),),
+    (LISTENING, "SpeechStopped"): (
+        R((caller.caller_stops, caller.finish_utterance), None, caller.is_turn_over),
+        R((caller.caller_stops, caller.listen, ahead.speculate, caller.finish_ahead)),
+    ),
+    (LISTENING, "TranscriptPartial"): (R((caller.hear_partial, ahead.speculate)),),
     (LISTENING, "TranscriptFinal"): _TURN_ENDS,
     (LISTENING, "TranscriptionFailed"): _TURN_ENDS,
     (LISTENING, "DeadlineReached:final"): _TURN_ENDS,
@@ -112,8 +118,12 @@ _listening: dict[tuple[str, str], tuple[R, ...]] = {
     ),
     (LISTENING, "DeadlineReached:endpoint"): (
         R((caller.begin_turn,), THINKING, caller.is_all_said),
+        R((), None, caller.is_final_owed),
+        R((caller.ask_again,), THINKING, caller.was_speech_unclear),
+        R((caller.listen,), None, caller.is_nothing_said),
         R((caller.finish_utterance,)),
     ),
+    (LISTENING, "DeadlineReached:ahead"): (R((caller.finish_ahead,)),),
     (LISTENING, "DeadlineReached:utterance"): (R((caller.finish_utterance, caller.listen_longer)),),
     (LISTENING, "DeadlineReached:silence"): (R((caller.ask_whether_there,), THINKING),),
     (LISTENING, "DigitPressed"): (
@@ -189,7 +199,10 @@ _speaking: dict[tuple[str, str], tuple[R, ...]] = {
     (SPEAKING, "DeadlineReached:reply"): _LADDER,
     (SPEAKING, "PlayoutStarved"): (R((agent.await_more,), THINKING),),
     (SPEAKING, "PlayoutFinished"): _FINISHED,
-    (SPEAKING, "DeadlineReached:watchdog"): (R((session.cancel_reply, agent.say_apology), THINKING),),
+    (SPEAKING, "DeadlineReached:watchdog"): (
+        _HANDED_OVER,
+        R((session.cancel_reply, agent.say_apology), THINKING),
+    ),
     (SPEAKING, "SpeechStarted"): (R((caller.caller_starts, undecided.pause), INTERRUPT),),
     (SPEAKING, "SpeechStopped"): (R((caller.caller_stops, caller.set_aside_speech)),),
     (SPEAKING, "TranscriptPartial"): _LATE_PARTIAL,
@@ -245,7 +258,10 @@ _session: dict[tuple[str, str], tuple[R, ...]] = {
     ),
     (IDLE, "DeadlineReached:ttl"): (R((session.close,)),),
     (IDLE, "DeadlineReached:closing"): (R((session.close,)),),
-    (ANY, "LineAttached"): (R((session.attach,), THINKING),),
+    (ANY, "LineAttached"): (
+        R((session.attach, caller.listen), LISTENING, session.is_nothing_open),
+        R((session.attach, session.go_on), THINKING),
+    ),
     (ANY, "LineDropped"): (
         R((session.close,), IDLE, session.is_ending),
         R((session.detach,), IDLE),

@@ -22,10 +22,10 @@ from antiphon.kernel.events import (
     TranscriptPartial,
 )
 from antiphon.kernel.history import Message
-from antiphon.kernel.interruption import Words, weigh
+from antiphon.kernel.interruption import Words, same_words, weigh
 from antiphon.kernel.language_actions import choose_language, note_language, requested, settle_language
-from antiphon.kernel.reply_actions import say, say_in_turn
-from antiphon.kernel.speculation import confirm_speculation
+from antiphon.kernel.reply_actions import HANDOVER, say, say_in_turn
+from antiphon.kernel.speculation import confirm_speculation, words_so_far
 from antiphon.kernel.state import Caller, Reply
 from antiphon.kernel.step import Step
 
@@ -43,7 +43,7 @@ def listen(step: Step) -> None:
     if state.caller is Caller.SPEAKING:
         step.arm_if_idle("utterance", step.policy.utterance_ms)
     elif state.digits:
-        step.arm("digits", step.policy.digits_ms)
+        step.arm_if_idle("digits", step.policy.digits_ms)
     elif state.pieces or state.spoken:
         arm_endpoint(step)
     else:
@@ -56,8 +56,7 @@ def listen(step: Step) -> None:
 def arm_endpoint(step: Step) -> None:
     """The silence still missing, measured from where the gate found the speech's end."""
     state = step.state
-    text = " ".join([*state.pieces, state.partial])
-    wanted = endpointing.silence_needed(text, state.language, step.policy)
+    wanted = 0 if state.turn_over else endpointing.silence_needed(words_so_far(state), state.language, step.policy)
     step.arm("endpoint", wanted - (step.now - state.quiet_at))
 
 
@@ -70,7 +69,7 @@ def caller_starts(step: Step) -> None:
         # A line that crackles every few seconds is as silent as one that does not.
         state.silence_left = max(1, state.deadlines["silence"] - step.now)
     state.spoken = True
-    step.disarm("silence", "endpoint", "digits", "hold")
+    step.disarm("silence", "endpoint", "digits", "hold", "ahead")
 
 
 def caller_stops(step: Step) -> None:
@@ -78,20 +77,33 @@ def caller_stops(step: Step) -> None:
     state = step.state
     state.caller = Caller.SILENT
     state.quiet_at = step.now - event.hangover_ms
+    state.turn_over = event.turn_over
     step.disarm("utterance")
 
 
 def note_partial(step: Step) -> None:
-    step.state.partial = step.happened(TranscriptPartial).text
-    step.state.spoken = True
-    if step.state.partial.strip():
-        step.state.silence_left = 0
+    event, state = step.happened(TranscriptPartial), step.state
+    if event.utterance == state.awaited:
+        state.last_partial = event.text
+    else:
+        state.partial = event.text
+        state.spoken = True
+    if event.text.strip():
+        state.silence_left = 0
 
 
-def adjust_endpoint(step: Step) -> None:
-    """A partial that came after the speech's end may make it sound complete, or not."""
-    if "endpoint" in step.state.deadlines:
+def hear_partial(step: Step) -> None:
+    """A partial that came after the speech's end may make it sound complete, or not. Other words than before may be
+    late, or be of a caller who goes on and for whom the gate is not open yet: that is waited for."""
+    state = step.state
+    before = words_so_far(state)
+    note_partial(step)
+    if "endpoint" in state.deadlines:
         arm_endpoint(step)
+        if not same_words(before, words_so_far(state)):
+            state.deadlines["endpoint"] = max(state.deadlines["endpoint"], step.now + step.policy.endpoint_words_ms)
+        if state.awaited:
+            arm_hold(step)
 
 
 def finish_utterance(step: Step) -> None:
@@ -100,19 +112,36 @@ def finish_utterance(step: Step) -> None:
     if state.awaited and weigh(state.last_partial, state.language, step.policy) is Words.SPEECH:
         state.pieces.append(state.last_partial)  # its final is late: the caller has gone on meanwhile
     step.emit(FinishUtterance(state.utterance))
-    state.awaited = state.utterance
+    state.awaited, state.asked_at = state.utterance, step.now
     state.utterance += 1
     state.last_partial, state.partial = state.partial, ""
     state.spoken = state.caller is Caller.SPEAKING
+    step.disarm("ahead")
     step.arm("final", step.policy.final_ms)
     arm_hold(step)
 
 
+def finish_ahead(step: Step) -> None:
+    """The words sound complete and are being answered: their final is asked for so early that it is there when the
+    silence has lasted. A caller who goes on says another piece of the same turn. One final is owed at a time."""
+    state = step.state
+    if not state.speculated or state.caller is Caller.SPEAKING or not state.partial.strip() or state.awaited:
+        return
+    takes = step.policy.final_expected_ms if state.final_takes < 0 else state.final_takes
+    left = state.deadlines.get("endpoint", step.now) - step.now - takes
+    if left > 0:
+        step.arm("ahead", left)
+    else:
+        finish_utterance(step)
+
+
 def arm_hold(step: Step) -> None:
     """A caller who is done hears something in time, however long the transcriber takes."""
-    state = step.state
+    state, policy = step.state, step.policy
     if state.caller is Caller.SILENT:
-        step.arm("hold", max(step.policy.filler_ms - (step.now - state.quiet_at), step.policy.refill_ms))
+        endpoint = state.deadlines.get("endpoint", step.now)  # before it nobody is known to be done
+        wait = max(policy.filler_ms - (step.now - state.quiet_at), endpoint - step.now + policy.refill_ms)
+        step.arm("hold", wait)
 
 
 def hold(step: Step) -> None:
@@ -123,7 +152,8 @@ def hold(step: Step) -> None:
 
 
 def is_waiting_for_final(step: Step) -> bool:
-    return bool(step.state.awaited) and step.state.caller is Caller.SILENT
+    state = step.state
+    return bool(state.awaited) and state.caller is Caller.SILENT and not state.digits
 
 
 def is_holding(step: Step) -> bool:
@@ -141,11 +171,20 @@ def is_held_in_vain(step: Step) -> bool:
 def note_final(step: Step) -> None:
     """Keeps what was said; an utterance whose final failed counts as its last partial."""
     note_language(step)
+    note_delay(step)
     text = final_text(step)
     room = MAX_TEXT - sum(len(piece) + 1 for piece in step.state.pieces)
     if text and room > 0:
         step.state.pieces.append(text[:room])
     forget_final(step)
+
+
+def note_delay(step: Step) -> None:
+    """One that is out of the ordinary counts half."""
+    state = step.state
+    if isinstance(step.event, TranscriptFinal):
+        took = step.now - state.asked_at
+        state.final_takes = took if state.final_takes < 0 else (state.final_takes + took) // 2
 
 
 def final_text(step: Step) -> str:
@@ -169,7 +208,7 @@ def note_digit(step: Step) -> None:
     digit = step.happened(DigitPressed).digit
     if digit != "#" and len(state.digits) < MAX_DIGITS:
         state.digits += digit
-    step.disarm("silence", "endpoint")
+    step.disarm("silence", "endpoint", "digits", "ahead")
 
 
 def digits_to_pieces(step: Step) -> None:
@@ -202,7 +241,7 @@ def ask_whether_there(step: Step) -> None:
 
 
 def ask_again(step: Step) -> None:
-    """Nothing was understood: ask for it again, then for the keypad, then give up."""
+    """Nothing was understood: ask for it again, then for the keypad, then give them to a person or say goodbye."""
     state = step.state
     state.blanks += 1
     state.silence_left = 0
@@ -210,6 +249,8 @@ def ask_again(step: Step) -> None:
         say(step, "please_repeat")
     elif state.blanks <= step.policy.blank_prompts + 2:
         say(step, "use_keypad")
+    elif step.policy.transfer_target:
+        say(step, HANDOVER)
     else:
         say(step, "goodbye", ends_call=True)
 
@@ -223,7 +264,9 @@ def is_final_blank(step: Step) -> bool:
 
 
 def is_caller_going_on(step: Step) -> bool:
-    return step.state.caller is Caller.SPEAKING or step.state.spoken or bool(step.state.digits)
+    """They say more, or may yet: their silence has not lasted."""
+    state = step.state
+    return state.caller is Caller.SPEAKING or state.spoken or bool(state.digits) or "endpoint" in state.deadlines
 
 
 def is_noise(step: Step) -> bool:
@@ -252,6 +295,20 @@ def was_speech_unclear(step: Step) -> bool:
 def is_all_said(step: Step) -> bool:
     state = step.state
     return bool(state.pieces) and not state.spoken and not state.awaited
+
+
+def is_final_owed(step: Step) -> bool:
+    """All was said, and its final asked for: that decides."""
+    return bool(step.state.awaited) and not step.state.spoken
+
+
+def is_nothing_said(step: Step) -> bool:
+    """The final came before the silence had lasted, and there was no word in it."""
+    return not step.state.spoken and not step.state.pieces
+
+
+def is_turn_over(step: Step) -> bool:
+    return step.happened(SpeechStopped).turn_over
 
 
 def is_hash(step: Step) -> bool:

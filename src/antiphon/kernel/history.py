@@ -58,6 +58,21 @@ def heard_text(segments: Sequence[Segment], stopped_in: int, heard_chars: int) -
     return " ".join(part for part in parts if part)
 
 
+def unheard_texts(segments: Sequence[Segment], stopped_in: int, heard_chars: int) -> list[str]:
+    """What was not heard of an answer when playout stopped there (see ``heard_text``), one text for each segment."""
+    numbers = [segment.number for segment in segments]
+    at = numbers.index(stopped_in) if stopped_in in numbers else -1
+    rest = [segment.text for segment in segments]
+    if at >= 0:
+        head = whole_words(rest[at], heard_chars)
+        rest[at] = rest[at].strip().removeprefix(head)
+    return [
+        text.strip()
+        for text, segment in zip(rest[max(at, 0) :], segments[max(at, 0) :], strict=True)
+        if text.strip() and segment.kind not in LEADS
+    ]
+
+
 def whole_words(text: str, chars: int) -> str:
     """The first ``chars`` characters of a text, without a word that was broken off."""
     if chars >= len(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antiphon.kernel.commands import PausePlayout, ResumePlayout
 from antiphon.kernel.events import TranscriptFinal, TranscriptPartial
-from antiphon.kernel.interruption import Words, confirms, weigh
+from antiphon.kernel.interruption import Words, confirms, tokens, weigh
 from antiphon.kernel.reply_actions import (
     arm_watchdog,
     has_next_tier,
@@ -72,9 +72,16 @@ def takes_floor(step: Step) -> bool:
     """Words that are more than a backchannel; in a partial only those that are beyond doubt."""
     event, state = step.event, step.state
     if isinstance(event, TranscriptPartial):
-        return confirms(event.text, state.partial, state.language, step.policy)
+        return confirms(event.text, state.partial, state.language, step.policy, own_words(step))
     text = event.text if isinstance(event, TranscriptFinal) else state.last_partial
-    return weigh(text, state.language, step.policy) is Words.SPEECH
+    return weigh(text, state.language, step.policy, own_words(step)) is Words.SPEECH
+
+
+def own_words(step: Step) -> tuple[str, ...]:
+    """What the agent is saying, or said just before: the last two segments of which something went out."""
+    reply = step.state.reply
+    begun = [segment for segment in reply.segments if segment.status != "ready"] if reply is not None else []
+    return tokens(" ".join(segment.text for segment in begun[-2:]))
 
 
 def is_caller_speaking(step: Step) -> bool:
@@ -84,7 +91,9 @@ def is_caller_speaking(step: Step) -> bool:
 def is_murmuring(step: Step) -> bool:
     """The caller goes on, but with nothing but backchannels: "okay, okay"."""
     state = step.state
-    if not is_caller_speaking(step) or weigh(state.partial, state.language, step.policy) is not Words.BACKCHANNEL:
+    if not is_caller_speaking(step):
+        return False
+    if weigh(state.partial, state.language, step.policy, own_words(step)) is not Words.BACKCHANNEL:
         return False
     return undecided_left(step) > 0
 

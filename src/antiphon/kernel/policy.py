@@ -14,12 +14,16 @@ class Policy(msgspec.Struct, frozen=True):
 
     greeting: bool = True
     """Speak first, or wait for the caller."""
+    excuse: bool = True
+    """Tell a caller whose line broke, and who is back, that the call goes on."""
 
     # -- endpointing: how long the caller may be silent before their turn is over
     endpoint_ms: int = 420
     """Silence after something that sounds complete."""
     endpoint_unfinished_ms: int = 900
     """Silence after "and", "because", a trailing comma ..."""
+    endpoint_words_ms: int = 150
+    """After words that come while the caller is silent: one who speaks again has opened the gate by then."""
     utterance_ms: int = 20_000
     """A longer utterance is taken in pieces; a line that is only noisy must not listen for ever."""
     digits_ms: int = 1_800
@@ -28,10 +32,14 @@ class Policy(msgspec.Struct, frozen=True):
     # -- the stages of a turn
     final_ms: int = 1_200
     """The transcriber's time for its final, more if it asks for more; then the last partial counts."""
+    final_expected_ms: int = 300
+    """What a final takes, until some have shown it: of words that are being answered ahead, it is asked for so long
+    before the silence has lasted. A caller who goes on after that is transcribed in two pieces."""
     speculate: bool = True
     """Begin to answer while it is still being made sure that the caller is done."""
-    speculations: int = 2
-    """In one turn at most: each costs what a reply costs."""
+    speculations: int = 3
+    """In one turn at most: each costs a request to intent, retrieval and model, what the model writes until it is
+    dropped, and one segment of the voice. Of several, the last is kept for when the caller has fallen silent."""
     understand_ms: int = 300
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900

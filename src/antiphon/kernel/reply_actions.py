@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.kernel import history
-from antiphon.kernel.commands import AbandonAttempt, RunEffect, Say, StartReply
+from antiphon.kernel.commands import AbandonAttempt, Repeat, RunEffect, Say, StartReply
 from antiphon.kernel.effects import MAX_EFFECTS, Effect, EffectKind, EffectStatus, settle
 from antiphon.kernel.events import (
     CommandLost,
@@ -21,11 +21,13 @@ from antiphon.kernel.events import (
 )
 from antiphon.kernel.history import LEADS, Message, Segment
 from antiphon.kernel.speculation import drop_speculation
-from antiphon.kernel.state import ANSWER, TIERS, Caller, Floor, Phase, Reply
+from antiphon.kernel.state import ANSWER, TIERS, Caller, Floor, Phase, Reply, Unheard
 from antiphon.kernel.step import Step
 
 LAST_WORDS = ("apology", "goodbye")
 """Phrases after whose failure nothing audible is left to try."""
+HANDOVER = "transfer"
+"""The phrase that tells the caller that a person is next."""
 
 # -- speaking a phrase --------------------------------------------------------------------------
 
@@ -50,6 +52,12 @@ def say_lead(step: Step, phrase: str) -> None:
     """A prepared phrase before the answer of the live turn."""
     reply = step.reply
     step.emit(Say(reply.turn, reply.attempt, phrase, step.state.language, last=False))
+
+
+def say_that_it_goes_on(step: Step) -> None:
+    """To a caller who is back, before what they are owed."""
+    if step.policy.excuse:
+        say_lead(step, "resumed")
 
 
 def say_filler(step: Step) -> None:
@@ -108,7 +116,8 @@ def start_reply(step: Step) -> None:
     reply.attempt += 1
     reply.generated = reply.failed = False
     reply.fillers = 0
-    said = " ".join(part.text.strip() for part in reply.segments if part.kind not in LEADS)
+    parts = [reply.said, *(part.text.strip() for part in reply.segments if part.kind not in LEADS)]
+    said = " ".join(part for part in parts if part)
     step.emit(
         StartReply(
             turn=reply.turn,
@@ -119,6 +128,7 @@ def start_reply(step: Step) -> None:
             passages=state.passages or (),
             tier=tier(step),
             said=said,
+            asked_in=reply.asked_in,
         )
     )
     step.disarm("understand")
@@ -280,8 +290,12 @@ def is_given_up(step: Step) -> bool:
     return step.reply.purpose == "apology" and step.state.apologies >= step.policy.failed_turns
 
 
-def is_given_up_to_person(step: Step) -> bool:
-    return is_given_up(step) and bool(step.policy.transfer_target)
+def is_for_person(step: Step) -> bool:
+    return is_handing_over(step) or (is_given_up(step) and bool(step.policy.transfer_target))
+
+
+def is_handing_over(step: Step) -> bool:
+    return step.reply.purpose == HANDOVER
 
 
 def say_apology(step: Step) -> None:
@@ -294,16 +308,41 @@ def say_goodbye(step: Step) -> None:
     say(step, "goodbye", ends_call=True)
 
 
-def interrupted_to_pieces(step: Step, reply: Reply, heard: str, answer: str) -> None:
-    """Books what was heard of a reply that was cut off; ``answer`` is that without fillers.
+def repeat_rest(step: Step, unheard: Unheard) -> None:
+    """The caller is back: the rest of the answer that their line cut off, as a turn of its own."""
+    state = step.state
+    drop_speculation(step)
+    state.turn += 1
+    reply = state.reply = Reply(
+        turn=state.turn, question=unheard.question, said=unheard.said, asked_in=unheard.asked_in
+    )
+    say_that_it_goes_on(step)
+    if unheard.is_whole:
+        reply.attempt = 1
+        texts, sources = tuple(unheard.texts), unheard.sources
+        step.emit(Repeat(reply.turn, 1, texts, state.language, sources, unheard.ends_call))
+    else:
+        start_reply(step)
+    step.arm("filler", step.policy.filler_ms)
+    step.arm("reply", step.policy.reply_ms)
 
-    If there is none, the caller was not answered: their question goes back in front of what they say next.
+
+def book_interrupted(step: Step, reply: Reply, heard: str, answer: str, rest: list[str]) -> None:
+    """Books what was heard of a reply that was cut off; ``answer`` is that without fillers, ``rest`` what is missing.
+
+    If nothing was heard, the caller was not answered: their question goes back in front of what they say next. The
+    rest of an answer whose line broke is kept, and said when they are back.
     """
     state = step.state
     if heard:
         message = Message("assistant", heard, state.language, reply.turn)
         history.add(state.history, message, step.policy.history_turns)
-    if not answer and reply.question and state.reply is None and state.phase in (Phase.LIVE, Phase.DETACHED):
+    is_kept = reply.is_broken and reply.purpose == ANSWER and state.phase in (Phase.LIVE, Phase.DETACHED)
+    if is_kept and (rest if reply.generated else answer):
+        said = " ".join(part for part in (reply.said, answer) if part)
+        asked_in = reply.asked_in or reply.turn
+        state.unheard = Unheard(reply.question, said, rest, reply.generated, reply.sources, reply.ends_call, asked_in)
+    elif not answer and reply.question and state.reply is None and state.phase in (Phase.LIVE, Phase.DETACHED):
         state.history = [entry for entry in state.history if (entry.role, entry.turn) != ("user", reply.turn)]
         state.pieces.insert(0, reply.question)
 

@@ -41,7 +41,7 @@ _AFTER_THE_END = (
 class Session:
     """One conversation: state, the policy it runs by, and the fold."""
 
-    __slots__ = ("_policy_bytes", "last_failure", "policy", "state")
+    __slots__ = ("_policy_bytes", "last_failure", "policy", "stale", "state")
 
     def __init__(self) -> None:
         self.state = State()
@@ -49,13 +49,15 @@ class Session:
         self._policy_bytes = b""
         self.last_failure: Exception | None = None
         """The exception of the latest step if it raised, for the runtime to log."""
+        self.stale = False
+        """The latest event no longer concerned this session: it changed nothing."""
 
     def receive(self, event: AnyEvent, now: int) -> tuple[Entry, tuple[AnyCommand, ...]]:
         """Folds one event into the state.
 
         Returns the entry for the journal and the commands decided. A stale event changes nothing but
         is journalled. A step that raises leaves the state as it was before it and degrades instead.
-        Raises ``msgspec.DecodeError`` only for a ``SessionStarted`` whose policy cannot be read.
+        Raises ``errors.UNUSABLE`` only for a ``SessionStarted`` whose policy cannot be read.
         """
         self.last_failure = None
         if isinstance(event, events.SessionStarted) and self.state.phase is Phase.NEW:
@@ -63,7 +65,8 @@ class Session:
         state = self.state
         now = max(now, state.at)
         commands: tuple[AnyCommand, ...] = ()
-        if not is_stale(state, event, now):
+        self.stale = is_stale(state, event, now)
+        if not self.stale:
             commands = self._step(event, now)
         self.state.seq += 1
         self.state.at = now
@@ -103,7 +106,7 @@ class Session:
 
     @classmethod
     def restore(cls, data: bytes) -> Session:
-        """Raises ``msgspec.DecodeError`` for what is not a snapshot, or one of a release with another state."""
+        """Raises ``errors.UNUSABLE`` for what is not a snapshot, or one of a release with another state."""
         shape, policy, state = _snapshot_decoder.decode(data)
         if shape != SHAPE:
             raise msgspec.DecodeError("the snapshot is of a release whose state has other fields")
@@ -145,13 +148,21 @@ def is_stale(state: State, event: AnyEvent, now: int) -> bool:
     match event:
         case events.DeadlineReached(name=name):
             return name not in state.deadlines or state.deadlines[name] > now
-        case events.TranscriptPartial(utterance=utterance):
-            return utterance != state.utterance
+        case events.TranscriptPartial():
+            return _is_stale_partial(state, event)
         case events.TranscriptFinal(utterance=utterance) | events.TranscriptionFailed(utterance=utterance):
             return utterance != state.awaited
         case events.PlayoutStopped(turn=turn):
             return state.closing is None or state.closing.turn != turn
     return _is_stale_work(state, event)
+
+
+def _is_stale_partial(state: State, event: events.TranscriptPartial) -> bool:
+    """Words of the utterance whose final is owed still tell what was said, while the floor is the caller's. Words told
+    again are no more certain than before: they must not interrupt anybody."""
+    if state.floor is Floor.LISTENING:
+        return event.utterance not in (state.utterance, state.awaited)
+    return event.again or event.utterance != state.utterance
 
 
 def _is_stale_work(state: State, event: AnyEvent) -> bool:

@@ -7,9 +7,9 @@ from antiphon.kernel.commands import CancelReply, CloseSession, HangUp, Transfer
 from antiphon.kernel.events import CallerHungUp, LineAttached, LineDropped, PlayoutStopped, SessionStarted
 from antiphon.kernel.floor_actions import begin_turn, forget_final
 from antiphon.kernel.language import Tongue
-from antiphon.kernel.reply_actions import interrupted_to_pieces, say, say_lead
+from antiphon.kernel.reply_actions import book_interrupted, repeat_rest, say, say_that_it_goes_on
 from antiphon.kernel.speculation import drop_speculation
-from antiphon.kernel.state import Caller, Phase
+from antiphon.kernel.state import ANSWER, Caller, Phase, Reply
 from antiphon.kernel.step import Step
 
 
@@ -64,7 +64,8 @@ def book_unreported(step: Step) -> None:
         closing, state.closing = state.closing, None
         parts = closing.segments
         answer = history.played_text(history.without_leads(parts))
-        interrupted_to_pieces(step, closing, history.played_text(parts), answer)
+        rest = [part.text.strip() for part in parts if part.status != "played" and part.kind not in history.LEADS]
+        book_interrupted(step, closing, history.played_text(parts), answer, rest)
 
 
 def book_stopped(step: Step) -> None:
@@ -77,24 +78,32 @@ def book_stopped(step: Step) -> None:
             history.heard_text(parts, event.segment, event.heard_chars)
             for parts in (closing.segments, history.without_leads(closing.segments))
         )
-        interrupted_to_pieces(step, closing, heard, answer)
+        rest = history.unheard_texts(closing.segments, event.segment, event.heard_chars)
+        book_interrupted(step, closing, heard, answer, rest)
 
 
 def detach(step: Step) -> None:
     step.happened(LineDropped)
+    break_reply(step)
     stop_everything(step)
     step.state.phase = Phase.DETACHED
     step.arm("ttl", step.policy.ttl_ms)
 
 
-def attach(step: Step) -> None:
-    """The caller is back, on another line or after the death of a process: go on with the same history.
+def break_reply(step: Step) -> None:
+    """The live reply ends with its line, and not because anybody wants it to."""
+    if step.state.reply is not None:
+        step.state.reply.is_broken = True
 
-    This holds for a session that had ended, too: a caller who comes back is not to be met with silence.
-    A question that was never answered is answered now; otherwise they are asked to go on.
+
+def attach(step: Step) -> None:
+    """The caller is back, on another line or after the death of a process: the same history goes on.
+
+    This holds for a session that had ended, too.
     """
     event = step.happened(LineAttached)
     state = step.state
+    break_reply(step)
     if state.reply is not None:
         cancel_reply(step)
     book_unreported(step)
@@ -104,11 +113,35 @@ def attach(step: Step) -> None:
     state.caller, state.partial, state.digits, state.spoken = Caller.SILENT, "", "", False
     state.end_reason, state.silences, state.blanks, state.apologies = "", 0, 0, 0
     state.utterance += 1
+
+
+def go_on(step: Step) -> None:
+    """A question that was never answered is answered now, the rest of a broken answer is said; else the caller is
+    asked to go on: who comes back is not to be met with silence.
+    """
+    state = step.state
+    unheard, state.unheard = state.unheard, None
     if state.pieces:
         begin_turn(step)
-        say_lead(step, "resumed")
+        say_that_it_goes_on(step)
+    elif unheard is not None:
+        repeat_rest(step, unheard)
     else:
         say(step, "resumed")
+
+
+def is_nothing_open(step: Step) -> bool:
+    """Where nothing is said for its own sake, a caller who is owed nothing is listened to."""
+    state = step.state
+    owed = state.pieces or state.unheard or _is_owed(state.reply) or _is_owed(state.closing)
+    return not owed and not step.policy.excuse
+
+
+def _is_owed(reply: Reply | None) -> bool:
+    """An answer of which something is left to hear, or to write."""
+    if reply is None or not (reply.purpose == ANSWER or reply.question):
+        return False
+    return not reply.generated or any(part.status != "played" for part in reply.segments)
 
 
 def hang_up(step: Step) -> None:

@@ -1,36 +1,54 @@
 """Speculation: when an answer is begun before its question is confirmed, and when that is given up. The rule is here.
 
-While the caller is silent and it is only being made sure that they are done, their words so far are
-answered where nobody hears it. A turn that is confirmed with the same words, in the same language, finds
-its answer begun; other words drop it.
+While it is only being made sure that the caller is done, their words so far are answered where nobody
+hears it: when their voice pauses or brings nothing new, at the latest when the gate closes. A turn that is
+confirmed with the same words, in the same language, finds its answer begun; other words drop it.
 """
 
 from __future__ import annotations
 
 from antiphon.kernel.commands import DropSpeculation, Speculate
 from antiphon.kernel.endpointing import is_unfinished
+from antiphon.kernel.events import TranscriptPartial
 from antiphon.kernel.interruption import same_words
 from antiphon.kernel.language_actions import requested
-from antiphon.kernel.state import Caller
+from antiphon.kernel.state import Caller, State
 from antiphon.kernel.step import Step
 
 
 def speculate(step: Step) -> None:
     """Answers what was said so far, if that can be all of it; what is being answered already goes on."""
     state, policy = step.state, step.policy
-    said = [*state.pieces, state.last_partial if state.awaited else "", state.partial]
-    text = " ".join(piece for piece in said if piece.strip())
+    text = words_so_far(state)
     if state.speculated and not same_words(text, state.speculated):
         _drop(step)
-    if state.caller is Caller.SPEAKING or state.speculated or not policy.speculate:
+    if state.speculated or not policy.speculate or (state.caller is Caller.SPEAKING and not _is_settled(step)):
         return
-    if not text or state.digits or state.speculations >= policy.speculations:
+    if not text or state.digits or state.speculations >= _most(step):
         return
     if is_unfinished(text, state.language, policy) or requested(text, policy):
         return
     state.speculations += 1
     state.speculated, state.speculated_in = text, state.language
     step.emit(Speculate(state.turn + 1, text, state.language))
+
+
+def words_so_far(state: State) -> str:
+    """The caller's, in the turn that is not confirmed yet: finals, and what stands for those that are not there."""
+    said = [*state.pieces, state.last_partial if state.awaited else "", state.partial]
+    return " ".join(piece for piece in said if piece.strip())
+
+
+def _is_settled(step: Step) -> bool:
+    """Words that can be all before it is said that they are: those that stand, and those behind which there is a
+    pause."""
+    return isinstance(step.event, TranscriptPartial) and (step.event.settled or step.event.again)
+
+
+def _most(step: Step) -> int:
+    """In a pause with the gate open one is left for the silence that closes it, if there may be several."""
+    in_pause = isinstance(step.event, TranscriptPartial) and step.event.again
+    return step.policy.speculations - (in_pause and step.policy.speculations > 1)
 
 
 def drop_speculation(step: Step) -> None:

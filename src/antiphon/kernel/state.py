@@ -65,6 +65,26 @@ class Reply(msgspec.Struct, array_like=True):
     failed: bool = False
     """The present attempt failed while the caller held the floor; the next is tried on resuming."""
     sources: tuple[str, ...] = ()
+    said: str = ""
+    """What was heard of the answer in an earlier turn, before the line broke."""
+    is_broken: bool = False
+    """Its line broke: what of it was not heard is kept for when the caller is back."""
+    asked_in: int = 0
+    """The turn in which the question was asked, where that was an earlier one."""
+
+
+class Unheard(msgspec.Struct, array_like=True):
+    """The rest of an answer whose line broke. ``texts`` are the segments that were decided on and not heard."""
+
+    question: str
+    said: str
+    texts: list[str]
+    is_whole: bool
+    """The answer was written to its end: ``texts`` are all that is missing."""
+    sources: tuple[str, ...] = ()
+    ends_call: bool = False
+    asked_in: int = 0
+    """The turn in which the question was asked."""
 
 
 class State(msgspec.Struct, array_like=True):
@@ -85,10 +105,16 @@ class State(msgspec.Struct, array_like=True):
     """When the present or last speech started (journal time)."""
     quiet_at: int = 0
     """When it ended, as the gate found it: the edge's time less the hangover."""
+    turn_over: bool = False
+    """It was said from outside that the caller is done: their silence need not last."""
     utterance: int = 1
     """The utterance that is being heard."""
     awaited: int = 0
     """The utterance whose final is owed; 0: none."""
+    asked_at: int = 0
+    """When it was asked for."""
+    final_takes: int = -1
+    """What finals took of late, in ms; -1: none was there yet."""
     partial: str = ""
     last_partial: str = ""
     """The partial of the awaited utterance: what counts if its final never comes."""
@@ -110,6 +136,8 @@ class State(msgspec.Struct, array_like=True):
     reply: Reply | None = None
     closing: Reply | None = None
     """A cancelled reply that still owes ``PlayoutStopped``."""
+    unheard: Unheard | None = None
+    """Said when the caller is back."""
     interrupted_at: int = 0
     reply_left: int = 0
     """What the present attempt had left of its time (ms) when the caller made a sound; 0: no deadline ran."""
@@ -131,7 +159,8 @@ class State(msgspec.Struct, array_like=True):
         return self.tongue.selected
 
 
-_SHAPE = [(kind.__name__, kind.__struct_fields__) for kind in (State, Reply, Segment, Message, Effect, Passage, Tongue)]
+_PARTS = (State, Reply, Unheard, Segment, Message, Effect, Passage, Tongue)
+_SHAPE = [(kind.__name__, kind.__struct_fields__) for kind in _PARTS]
 
 SHAPE = blake2b(repr(_SHAPE).encode(), digest_size=8).digest()
 """Stands for the fields above. They are encoded by position: a snapshot of another shape must not be read."""
