@@ -157,6 +157,11 @@ def decode_float(codec: str, data: bytes) -> npt.NDArray[np.float32]:
     raise _unknown(codec)
 
 
+def to_pcm(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """What ``decode_float`` makes, back in 16 bits. What is louder than -1..1 is cut off."""
+    return (np.clip(wave, -1.0, 32767 / 32768) * np.float32(32768)).astype(np.int16)
+
+
 def bytes_per_sample(codec: str) -> int:
     """1 for G.711, 2 for ``pcm16``. Raises ``ConfigError`` for no such codec."""
     quiet = _SILENCE.get(codec)
@@ -180,8 +185,8 @@ def silence(codec: str, samples: int) -> bytes:
 MAX_WAV_BYTES: Final = 64 * 1024 * 1024
 """A file above this is refused: half an hour at 16 kHz."""
 
-_FORMATS: Final = {(1, 8), (1, 16), (1, 24), (1, 32), (6, 8), (7, 8)}
-"""(format tag, bits) that can be read: PCM, A-law, mu-law (RFC 2361 registers the tags)."""
+_FORMATS: Final = {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64), (6, 8), (7, 8)}
+"""(format tag, bits) that can be read: PCM, IEEE float, A-law, mu-law (RFC 2361 registers the tags)."""
 
 _EXTENSIBLE: Final = 0xFFFE
 _GUID_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")
@@ -206,7 +211,8 @@ def wav_write(pcm: bytes, rate: int, channels: int = 1) -> bytes:
 def wav_read(data: bytes, *, max_bytes: int = MAX_WAV_BYTES) -> tuple[bytes, int]:
     """A WAV file to mono PCM and its rate in Hz; several channels are averaged.
 
-    Reads integer PCM of 8, 16, 24 and 32 bits, mu-law and A-law, plain or extensible. A data length of
+    Reads integer PCM of 8, 16, 24 and 32 bits, floating point of 32 and 64 (-1..1; what is beyond is cut off, what is
+    no number is silence), mu-law and A-law, plain or extensible. A data length of
     0xFFFFFFFF, which a writer to a pipe leaves behind, means all that follows. Raises ``BadAudio`` for
     anything else, and for a file that is cut short, larger than ``max_bytes``, outside 1..384000 Hz or
     1..8 channels.
@@ -218,7 +224,9 @@ def wav_read(data: bytes, *, max_bytes: int = MAX_WAV_BYTES) -> tuple[bytes, int
     if tag == _EXTENSIBLE and len(form) >= 40 and form[26:40] == _GUID_TAIL:
         tag = struct.unpack_from("<H", form, 24)[0]
     if (tag, bits) not in _FORMATS:
-        raise BadAudio(f"WAV format {tag} with {bits} bits: need PCM of 8 to 32 bits, A-law (6) or mu-law (7)")
+        raise BadAudio(
+            f"WAV format {tag} with {bits} bits: need PCM of 8 to 32 bits, float (3), A-law (6) or mu-law (7)"
+        )
     if not 1 <= rate <= 384_000 or not 1 <= channels <= 8 or block != channels * bits // 8:
         raise BadAudio(f"WAV of {rate} Hz, {channels} channels and {block} bytes a block cannot be read")
     if len(body) % block:
@@ -259,6 +267,10 @@ def _wav_samples(body: bytes, tag: int, bits: int) -> npt.NDArray[np.int16]:
         return _ALAW_TO_PCM.take(np.frombuffer(body, _U8))
     if tag == 7:
         return _MULAW_TO_PCM.take(np.frombuffer(body, _U8))
+    if tag == 3:
+        with np.errstate(invalid="ignore"):  # a signalling NaN is no number like another
+            values = np.clip(np.nan_to_num(np.frombuffer(body, f"<f{bits // 8}").astype(np.float64)), -1.0, 1.0)
+        return np.minimum(np.rint(values * 32768), 32767).astype(_I16)
     if bits == 8:
         # 8-bit PCM alone is unsigned.
         return ((np.frombuffer(body, _U8).astype(np.int16) - 128) << 8).astype(_I16)

@@ -74,6 +74,11 @@ class Gate:
         """True from the edge ``started`` to the edge ``stopped``."""
 
     @property
+    def is_pausing(self) -> bool:
+        """Speech is open, and the last window was silence: it is over soon, unless the voice comes back."""
+        return self.speaking and self._run > 0
+
+    @property
     def position_ms(self) -> int:
         """How much audio was seen."""
         return self._window * WINDOW_MS

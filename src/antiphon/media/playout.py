@@ -22,7 +22,7 @@ __all__ = ["MARK_GRACE_MS", "MAX_SEGMENTS", "Edge", "HeardUpTo", "Playout"]
 MARK_GRACE_MS = 2000.0
 """A mark that is later than this was lost: the estimate decides."""
 
-_SLACK_MS = 0.01
+SLACK_MS = 0.01
 """Less than a sample: float error must not keep a message back at the very moment it is due."""
 
 
@@ -199,7 +199,7 @@ class Playout:
     def _send(self, now: float, out: list[bytes | str], edges: list[Edge]) -> None:
         line, reel, size = self._line, self._reel, self._message
         audio, fresh, unsent = reel.audio, reel.fresh, reel.unsent
-        limit = now + self._lead_ms - self._message_ms + _SLACK_MS
+        limit = now + self._lead_ms - self._message_ms + SLACK_MS
         offset = self._sent - reel.base
         while line.end <= limit:
             stop = offset + size
@@ -223,7 +223,7 @@ class Playout:
     def _tail_is_due(self, now: float) -> bool:
         """Less than a message is left. True: send it now (filled up, if that is its end)."""
         closed = self._reel.closed
-        if not (closed and self._ended) and self._line.end - now > self._message_ms + _SLACK_MS:
+        if not (closed and self._ended) and self._line.end - now > self._message_ms + SLACK_MS:
             return False
         if closed:
             missing = self._message - (self._reel.end - self._sent)
@@ -300,6 +300,7 @@ class Playout:
                 edges.append(Edge("finished", self.turn))
                 self.turn = -1
                 self.paused = False
+                reel.let_go(self._sent)  # a call listens longer than it speaks
         elif self._begun and not self._starved and not self.paused:
             self._starved = True
             edges.append(Edge("starved", self.turn))

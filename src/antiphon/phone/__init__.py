@@ -6,6 +6,7 @@ and when. Everything is measured at the caller's ear, in media time.
 
 from antiphon.phone.caller import place_call
 from antiphon.phone.report import CallReport, PhoneEvent, TurnReport
+from antiphon.phone.room import Speakerphone
 from antiphon.phone.script import Backchannel, Digits, HangUp, Manners, PhoneScript, Play, Say, Step, Wait
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PhoneScript",
     "Play",
     "Say",
+    "Speakerphone",
     "Step",
     "TurnReport",
     "Wait",

@@ -62,7 +62,7 @@ async def place_call(
     made: list[PhoneLine] = []
 
     def dial() -> PhoneLine:
-        made.append(PhoneLine(call_id, told, script.manners.noise))
+        made.append(PhoneLine(call_id, told, script.manners.noise, script.speakerphone))
         return made[-1]
 
     try:
@@ -297,7 +297,8 @@ class _Caller:
         report = self._report
         report.duration_ms = self.end * 1000 // RATE
         report.close_code, report.close_reason = line.close_code, line.close_reason
-        report.marks, report.clears, report.late_ticks = line.far.marks_returned, line.far.clears, line.late_ticks
+        report.marks, report.late_ticks = line.far.marks_returned, line.late_ticks
+        report.cleared_ms = [at * 1000 / RATE for at in line.far.cleared]
 
     def _agent(self) -> bytes:
         return self._line.far.heard(0, len(self._line.caller))

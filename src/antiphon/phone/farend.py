@@ -21,7 +21,8 @@ class FarEnd:
 
     def __init__(self) -> None:
         self.agent = bytearray()
-        self.clears = 0
+        self.cleared: list[int] = []
+        """Where it was silenced: positions of the ``clear`` messages."""
         self.marks_returned = 0
         self._marks: deque[tuple[int, str]] = deque()
 
@@ -38,7 +39,7 @@ class FarEnd:
 
     def clear(self, now: int) -> list[str]:
         """Drops what was not heard by ``now``. Returns all waiting marks."""
-        self.clears += 1
+        self.cleared.append(now)
         del self.agent[max(now, 0) :]
         names = [name for _, name in self._marks]
         self._marks.clear()

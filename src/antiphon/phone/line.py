@@ -14,9 +14,11 @@ from collections.abc import Callable
 import numpy as np
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport
 
-from antiphon.media.codec import mulaw_encode
+from antiphon.errors import UNUSABLE
+from antiphon.media.codec import decode_float, mulaw_encode
 from antiphon.phone.ear import Ear
 from antiphon.phone.farend import RATE, SILENCE, FarEnd
+from antiphon.phone.room import Echo, Speakerphone
 from antiphon.phone.wire import AgentClear, AgentMark, AgentMedia, Writer, decode
 
 FRAME = 160
@@ -32,7 +34,9 @@ class LineEnded(Exception):
 class PhoneLine(WSListener):
     """A listener for ``picows.ws_connect``. ``begin`` starts the stream; everything is on the loop's thread."""
 
-    def __init__(self, call_id: str, parameters: dict[str, str], noise: int = 0) -> None:
+    def __init__(
+        self, call_id: str, parameters: dict[str, str], noise: int = 0, speakerphone: Speakerphone | None = None
+    ) -> None:
         self.far = FarEnd()
         self.ear = Ear()
         self.caller = bytearray()
@@ -44,6 +48,7 @@ class PhoneLine(WSListener):
         self._writer = Writer("MZ" + secrets.token_hex(16), call_id, parameters)
         self._mouth = bytearray()
         self._quiet = _background(noise)
+        self._echo = Echo(speakerphone, RATE) if speakerphone is not None else None
         self._socket: WSTransport | None = None
         self._loop = asyncio.get_running_loop()
         self._began = 0.0
@@ -81,7 +86,7 @@ class PhoneLine(WSListener):
     def _receive(self, data: bytes) -> None:
         try:
             message = decode(data)
-        except ValueError:
+        except UNUSABLE:
             self.bad_messages += 1
             return
         if message.streamSid != self._writer.stream:
@@ -138,8 +143,17 @@ class PhoneLine(WSListener):
         if len(frame) < FRAME:
             at = len(self.caller) % (len(self._quiet) - FRAME)
             frame += self._quiet[at : at + FRAME - len(frame)]
+        if self._echo is not None:
+            frame = self._with_echo(frame, self._echo)
         self.caller += frame
         self._send(self._writer.media(frame))
+
+    def _with_echo(self, frame: bytes, echo: Echo) -> bytes:
+        begins = len(self.caller) - echo.delay
+        played = self.far.heard(max(0, begins - echo.reach), max(0, begins + FRAME))
+        played = bytes([SILENCE]) * (echo.reach + FRAME - len(played)) + played
+        both = decode_float("mulaw", frame) + echo.of(decode_float("mulaw", played))
+        return mulaw_encode(np.clip(np.rint(both * 32768), -32768, 32767).astype("<i2").tobytes())
 
     def _stop_clock(self) -> None:
         self.closed = True

@@ -74,9 +74,27 @@ class CallReport(msgspec.Struct, kw_only=True):
     unsaid: int = 0
     judged_by: Literal["ear", "journal"] = "ear"
     marks: int = 0
-    clears: int = 0
+    cleared_ms: list[float] = []
+    """When the agent threw away what was not heard yet, which silences it at once."""
     late_ticks: int = 0
     """Times this client was over 20 ms late: above a few, its figures say more of the client than of the agent."""
+
+    @property
+    def clears(self) -> int:
+        return len(self.cleared_ms)
+
+    @property
+    def silenced_ms(self) -> list[float]:
+        """For each line that barged in: its first voiced sample to the agent's last, audible or not.
+
+        A line that no ``clear`` followed within two seconds is left out: it silenced nobody.
+        """
+        found = []
+        for turn in self.turns:
+            after = [at - turn.began_ms for at in self.cleared_ms if 0 <= at - turn.began_ms < 2000]
+            if turn.barged_in and after:
+                found.append(after[0])
+        return found
 
     @property
     def replies(self) -> list[TurnReport]:

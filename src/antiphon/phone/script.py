@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from antiphon.phone.room import Speakerphone
+
 
 class Say(msgspec.Struct, frozen=True, tag=True):
     """Speak ``text`` with a synthetic voice. It begins a turn.
@@ -76,3 +78,5 @@ class PhoneScript(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     language: str = "en-IN"
     manners: Manners = Manners()
+    speakerphone: Speakerphone | None = None
+    """The caller does not hold the phone to the ear: the agent's voice comes back with theirs."""

@@ -30,7 +30,7 @@ class AgentClear(msgspec.Struct, tag_field="event", tag="clear", gc=False):
 
 
 decode = msgspec.json.Decoder(AgentMedia | AgentMark | AgentClear).decode
-"""Raises ``msgspec.DecodeError`` or ``UnicodeDecodeError``, both of them ``ValueError``."""
+"""Raises ``UNUSABLE``."""
 
 
 class Writer:

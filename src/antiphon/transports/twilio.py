@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import logging
 from binascii import b2a_base64
-from collections.abc import Callable
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from antiphon.errors import AdmissionRefused, AntiphonError, BadFrame, PeerError
+from antiphon.errors import UNUSABLE, AntiphonError, BadFrame, PeerError
 from antiphon.runtime.ports import CallSink, Switchboard
-from antiphon.transports.line_guard import LineGuard, Verdict
-from antiphon.transports.line_stats import LineStats
+from antiphon.transports.line_socket import LineSocket
 from antiphon.transports.sequence import SequenceWindow
 from antiphon.transports.sweep import LineSweep
 from antiphon.transports.twilio_auth import StreamTokens
@@ -27,7 +25,6 @@ from antiphon.transports.twilio_calls import CallBook
 from antiphon.transports.twilio_messages import (
     DIGITS,
     MEDIA_END,
-    UNUSABLE,
     Connected,
     Dtmf,
     Inbound,
@@ -68,6 +65,11 @@ class TwilioLine(WSListener):
     sample_rate = 8000
     marks = True
 
+    __slots__ = (
+        "_book", "_envelope", "_guard", "_held_at", "_limits", "_sink", "_stream", "_switchboard", "_tokens", "_window",
+        "_wire", "call_id", "stats",
+    )  # fmt: skip
+
     def __init__(
         self,
         switchboard: Switchboard,
@@ -76,79 +78,62 @@ class TwilioLine(WSListener):
         book: CallBook,
         tokens: StreamTokens | None = None,
     ) -> None:
-        self.stats = LineStats()
+        self._wire = LineSocket(settings.limits, sweep, self._ended)
+        self.stats = self._wire.stats
         self.call_id = ""
-        self.closed_for = ""
         self._switchboard = switchboard
         self._limits = settings.limits
-        self._sweep = sweep
         self._book = book
         self._tokens = tokens
         self._sink: CallSink | None = None
-        self._socket: WSTransport | None = None
-        self._is_closing: Callable[[], bool] = lambda: True
         self._stream = ""
         self._envelope = b""
         self._window: SequenceWindow[Inbound] = SequenceWindow(self._limits.reorder_window)
-        self._open = False
-        self._choked = False
-        self._guard = LineGuard(self._limits, sweep.clock())
+        self._guard = self._wire.guard
         self._held_at = 0
-        self._cut_at = 0.0
 
     # -- what the network tells ---------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._socket = transport
-        self._is_closing = transport.underlying_transport.is_closing
-        high = self._limits.max_unsent_bytes
-        transport.underlying_transport.set_write_buffer_limits(high=high, low=high // 4)
-        self._open = True
-        self._sweep.join(self)
+        self._wire.connected(self, transport, self._limits.max_unsent_bytes)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind is _TEXT:
-            if self._open:
-                self._receive(frame.get_payload_as_bytes())
+            self.on_ws_text(frame.get_payload_as_bytes())
         elif kind is WSMsgType.BINARY:
-            if self._open:
+            if self._wire.is_open:
                 self.stats.messages += 1
                 self._unusable("frame.binary")
         elif kind is WSMsgType.CLOSE:
-            self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
+            self._wire.closing()
 
     def on_peer_fault(self, code: str) -> None:
-        self._log_end(code)
-        self._end(code)
+        self._wire.faulty(code)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._sweep.leave(self)
-        self._end("line.lost")
-        self._socket = None
+        self._wire.gone(self)
 
     def pause_writing(self) -> None:
-        self._choked = True
-        self._guard.choke(self._sweep.clock())
+        self._wire.choke()
 
     def resume_writing(self) -> None:
-        self._choked = False
-        self._guard.choke(0.0)
+        self._wire.free()
 
     # -- the Line port ------------------------------------------------------------------------------
 
     def send(self, audio: bytes) -> None:
-        if not self._sendable():
+        wire = self._wire
+        if self._stream == "" or not wire.sendable():
             return
-        if self._choked:
+        if wire.is_choked:
             self.stats.drop("media.unsent")
             return
         if len(audio) > _MAX_AUDIO_PER_MESSAGE:
             for at in range(0, len(audio), _MAX_AUDIO_PER_MESSAGE):
                 self.send(audio[at : at + _MAX_AUDIO_PER_MESSAGE])
             return
-        self._socket.send(_TEXT, self._envelope + b2a_base64(audio, newline=False) + MEDIA_END)  # type: ignore[union-attr]
-        self.stats.sent_messages += 1
+        wire.send(_TEXT, self._envelope + b2a_base64(audio, newline=False) + MEDIA_END)
         self.stats.sent_audio_bytes += len(audio)
 
     def mark(self, name: str) -> None:
@@ -165,54 +150,57 @@ class TwilioLine(WSListener):
     def close(self, code: int, reason: str) -> None:
         """Nothing is told to the call any more."""
         self._sink = None
-        self._shut(code, reason)
-
-    def _sendable(self) -> bool:
-        """Asked each time (A70): picows keeps the file descriptor's number of a connection that broke in this very
-        round of the loop, and another call may own that number already."""
-        return self._open and self._stream != "" and not self._is_closing()
+        self._wire.shut(code, reason)
 
     def _send_control(self, message: bytes) -> None:
-        if self._sendable() and self._socket is not None:
-            self._socket.send(_TEXT, message)
-            self.stats.sent_messages += 1
+        if self._stream and self._wire.sendable():
+            self._wire.send(_TEXT, message)
 
     # -- receiving ----------------------------------------------------------------------------------
 
-    def _receive(self, data: bytes) -> None:
-        self.stats.messages += 1
+    def on_ws_text(self, data: bytes) -> None:
+        """A whole text message. Here is what nearly all of them are: audio, the next in its order, within bounds."""
         try:
             message = decode(data)
         except UNUSABLE as error:
-            self._unusable(why_unusable(data, error))
+            if self._wire.is_open:
+                self.stats.messages += 1
+                self._unusable(why_unusable(data, error))
             return
-        if type(message) is not Media:
-            if self._guard.afford(0):
-                self._sort(message)
-            else:
-                self._flood()
-            return
-        if not self._guard.afford(len(message.media.payload)):
-            self._flood()
-            return
-        window = self._window
-        number = message.sequenceNumber
+        window, sink = self._window, self._sink
         if (
-            number == window.expected
-            and number
+            sink is not None
+            and type(message) is Media
+            and 0 != message.sequenceNumber == window.expected
             and not window.held
             and not window.explained
             and message.streamSid == self._stream
+            and message.media.track == "inbound"
         ):
-            window.expected = number + 1
-            self._hear(message)
-        else:
+            stats, audio = self.stats, message.media.payload
+            size = len(audio)
+            stats.messages += 1
+            if not self._guard.afford(size):
+                self._flood()
+            else:
+                window.expected += 1
+                if size:
+                    stats.audio_bytes += size
+                    sink.on_audio(audio)
+        elif self._wire.is_open:
+            self._receive(message)
+
+    def _receive(self, message: Inbound) -> None:
+        self.stats.messages += 1
+        if self._guard.afford(len(message.media.payload) if type(message) is Media else 0):
             self._sort(message)
+        else:
+            self._flood()
 
     def _flood(self) -> None:
         self.stats.drop("media.flood")
         self._window.explained += 1
-        self._judge(self._guard.flood())
+        self._wire.judge(self._guard.flood())
 
     def _sort(self, message: Inbound) -> None:
         kind = type(message)
@@ -258,7 +246,7 @@ class TwilioLine(WSListener):
             self._book.note_ended(self.call_id, "caller")
             self._sink = None
             sink.on_hangup("stop")
-            self._shut(1000, "stop")
+            self._wire.shut(1000, "stop")
 
     def _hear(self, message: Media) -> None:
         media = message.media
@@ -280,11 +268,7 @@ class TwilioLine(WSListener):
 
     def _bad(self, code: str) -> None:
         self.stats.drop(code)
-        self._judge(self._guard.bad())
-
-    def _judge(self, verdict: Verdict | None) -> None:
-        if verdict is not None and self._open:
-            self._fail(*verdict)
+        self._wire.judge(self._guard.bad())
 
     # -- the call begins ----------------------------------------------------------------------------
 
@@ -293,14 +277,14 @@ class TwilioLine(WSListener):
             if call_id_of(message) == self.call_id:
                 self._bad("start.repeated")
             else:
-                self._fail(1008, "line.second_start")
+                self._wire.fail(1008, "line.second_start")
             return
         try:
             opened = opening(message)
         except BadFrame as wrong:
             self._bad(wrong.code)
         except PeerError as wrong:
-            self._fail(1003, wrong.code)
+            self._wire.fail(1003, wrong.code)
         else:
             self._window.offer(message.sequenceNumber, message)
             self._connect(opened)
@@ -312,55 +296,31 @@ class TwilioLine(WSListener):
             if self._tokens is not None:
                 self._tokens.redeem(opened.token, self.call_id)
             sink = self._switchboard.connect(opened.call, self)
-        except PeerError as refused:
-            self._fail(1008, refused.code)
-        except AdmissionRefused as full:
-            self._fail(1013, full.code)
-        except AntiphonError as broken:
-            self._fail(1011, broken.code)
+        except AntiphonError as refused:
+            self._wire.refused(refused)
         else:
-            if self._open:
+            if self._wire.is_open:
                 self._sink = sink
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def _fail(self, code: int, reason: str) -> None:
-        """The line ends the connection; the call is told and may come back on another."""
-        self._log_end(reason)
-        self._end(reason)
-        self._shut(code, reason)
-
-    def _log_end(self, reason: str) -> None:
-        log.warning(
-            "twilio line closed: %s (%s messages, dropped %s)",
-            reason,
-            self.stats.messages,
-            self.stats.dropped,
-            extra={"call": self.call_id[:64]},  # it is the peer's word
-        )
-
-    def _end(self, code: str) -> None:
-        self._open = False
+    def _ended(self, code: str, fault: bool) -> None:
+        if fault:
+            log.warning(
+                "twilio line closed: %s (%s messages, dropped %s)",
+                code,
+                self.stats.messages,
+                self.stats.dropped,
+                extra={"call": self.call_id[:64]},  # it is the peer's word
+            )
         self.stats.lost = self._window.lost
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.on_dropped(code)
 
-    def _shut(self, code: int, reason: str) -> None:
-        self._open = False
-        socket = self._socket
-        if socket is None or self.closed_for:
-            return
-        self.closed_for = reason or "closed"
-        # RFC 6455, section 5.5: a control frame holds at most 125 bytes, two of them the code.
-        socket.send_close(code, reason.encode()[:123].decode(errors="ignore"))  # type: ignore[arg-type]
-        self._cut_at = self._sweep.clock() + self._limits.close_timeout_s
-
     def sweep(self, now: float) -> None:
         """Called by the shared sweep (``Swept``)."""
-        if self._cut_at:
-            if now >= self._cut_at and self._socket is not None:
-                self._socket.disconnect(graceful=False)
+        if not self._wire.sweep(now):
             return
         window = self._window
         if window.held and window.expected == self._held_at:
@@ -368,4 +328,4 @@ class TwilioLine(WSListener):
             self._use_all(window.flush())
         self._held_at = window.expected if window.held else 0
         self.stats.lost = window.lost
-        self._judge(self._guard.sweep(now, started=bool(self._stream), messages=self.stats.messages))
+        self._wire.judge(self._guard.sweep(now, started=bool(self._stream), messages=self.stats.messages))

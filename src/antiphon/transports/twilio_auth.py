@@ -61,15 +61,19 @@ def from_this_machine(client: str, headers: Mapping[str, str]) -> bool:
     A tunnel such as ngrok makes the whole world look like loopback: its forwarding headers give it away. A browser
     names the page that opens a socket in ``Origin``.
     """
-    if any(name in headers for name in _FORWARDED):
-        return False
     origin = headers.get("origin", "")
-    if origin and not _is_loopback(urlsplit(origin).hostname or ""):
+    if origin and not is_loopback(urlsplit(origin).hostname or ""):
         return False
-    return _is_loopback(client)
+    return came_directly(client, headers)
 
 
-def _is_loopback(host: str) -> bool:
+def came_directly(client: str, headers: Mapping[str, str]) -> bool:
+    """True for a connection from this machine that no proxy or tunnel says it passed on."""
+    return is_loopback(client) and not any(name in headers for name in _FORWARDED)
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address or a name that only this machine itself reaches."""
     if host == "localhost":
         return True
     try:
@@ -115,18 +119,40 @@ def check_webhook(
         )
 
 
+Once = Callable[[str, float], bool]
+"""Takes a token and for how many seconds it must be remembered; True for the first who shows it."""
+
+
+class UsedTokens:
+    """Remembers the last ``_TOKENS_REMEMBERED`` tokens of one process. Fits ``Once``."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, None] = {}
+
+    def __call__(self, token: str, _seconds: float) -> bool:
+        if token in self._used:
+            return False
+        if len(self._used) >= _TOKENS_REMEMBERED:
+            del self._used[next(iter(self._used))]
+        self._used[token] = None
+        return True
+
+
 class StreamTokens:
     """Tokens that our TwiML puts into a stream's parameters, so that only a call we answered can open one.
 
     A token is signed, not stored: any process that shares the auth token accepts it, so the webhook and the stream may
-    reach different ones. It is good for one call id and ``ttl_s``, and only once in the process it reaches.
+    reach different ones. It is good for one call id and ``ttl_s``, and only once: in the process it reaches, or in all
+    that share ``once``.
     """
 
-    def __init__(self, settings: PhoneSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: PhoneSettings, clock: Callable[[], float] = time.time, *, once: Once | None = None
+    ) -> None:
         self._key = hashlib.sha256(b"antiphon stream token\0" + settings.auth_token.reveal().encode()).digest()
         self._ttl_s = settings.stream_token_ttl_s
         self._clock = clock
-        self._used: dict[str, None] = {}
+        self._once = UsedTokens() if once is None else once
 
     def issue(self, call_id: str) -> str:
         body = f"{int(self._clock()) + self._ttl_s:x}.{secrets.token_urlsafe(12)}"
@@ -138,13 +164,11 @@ class StreamTokens:
         if not hmac.compare_digest(self._mac(body, call_id).encode(), mac.encode("utf-8", "surrogatepass")):
             raise NotAllowed("the stream's token is not ours", code="auth.stream_token")
         # The mac covers the date, so what stands here is what we wrote.
-        if int(body.partition(".")[0], 16) < self._clock():
+        left = int(body.partition(".")[0], 16) - self._clock()
+        if left < 0:
             raise NotAllowed("the stream's token is over", code="auth.stream_token_expired")
-        if token in self._used:
+        if not self._once(token, left):
             raise NotAllowed("the stream's token was used before", code="auth.stream_token_used")
-        if len(self._used) >= _TOKENS_REMEMBERED:
-            del self._used[next(iter(self._used))]
-        self._used[token] = None
 
     def _mac(self, body: str, call_id: str) -> str:
         text = f"{body}\0{call_id}".encode("utf-8", "surrogatepass")

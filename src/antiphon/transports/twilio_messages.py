@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from antiphon.errors import UNUSABLE
+
 DIGITS = frozenset("0123456789*#")
 
 
@@ -78,9 +80,6 @@ Inbound = Connected | Start | Media | Mark | Dtmf | Stop
 # Lax mode, because Twilio writes its numbers as strings.
 decode = msgspec.json.Decoder(Inbound, strict=False).decode
 """Raises ``UNUSABLE`` for what is none of the messages above."""
-
-UNUSABLE = (ValueError, RecursionError)
-"""msgspec's DecodeError and the UnicodeDecodeError are ValueErrors; deep nesting is a RecursionError."""
 
 
 class _Probe(msgspec.Struct):
