@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from antiphon.errors import ConfigError
 from antiphon.runtime.ports import Journal
+from antiphon.secret import Secret
 from antiphon.stores.sqlite import SqliteJournal
 from antiphon.stores.sqlite_file import Synchronous
 
@@ -25,6 +26,8 @@ def settle(table: dict[str, Any], origins: dict[tuple[str, str], str]) -> None:
 
     A URL may stand where the path does. A path on the command line wins over any URL, else a URL wins; of two
     in the environment that under Antiphon's own name, not ``REDIS_URL``.
+
+    Raises ``ConfigError`` for a ``url`` that is none: without its scheme it would be the name of a file.
     """
     path, url = ("journal", "path"), ("journal", "url")
     place, origin = str(table.get("path", "")), origins.get(path, "")
@@ -37,17 +40,32 @@ def settle(table: dict[str, Any], origins: dict[tuple[str, str], str]) -> None:
     elif origin == COMMAND_LINE:
         table["url"] = ""
         origins.pop(url, None)
+    named = table.get("url")
+    told = named.reveal() if isinstance(named, Secret) else named
+    if isinstance(told, str) and told.strip() and not is_url(told):
+        raise ConfigError(
+            f"{origins.get(url, 'settings file')}: journal.url is no URL; one looks like redis://host:6379/0 "
+            "(a file's name is journal.path, ANTIPHON_JOURNAL)",
+            code="config.bad_value",
+        )
 
 
 def open_journal(
-    place: str, *, access: Access = "write", synchronous: Synchronous = "full", ttl_s: float = 3600.0
+    place: str,
+    *,
+    access: Access = "write",
+    synchronous: Synchronous = "full",
+    keep_days: int = 0,
+    busy_s: float = 1.0,
+    ttl_s: float = 3600.0,
 ) -> Journal:
-    """The journal at ``place``, not started. ``synchronous`` is for a file, ``ttl_s`` for a server that forgets.
+    """The journal at ``place``, not started. ``synchronous``, ``keep_days`` and ``busy_s`` (how long it waits for
+    another writer) are for a file, ``ttl_s`` for a server, which forgets by itself.
 
     Raises ``ConfigError`` for a URL of no known kind, and ``MissingExtra``.
     """
     if not is_url(place):
-        return SqliteJournal(place, synchronous, access=access)
+        return SqliteJournal(place, synchronous, access=access, busy_s=busy_s, keep_days=keep_days)
     from antiphon.stores.redis import RedisJournal  # noqa: PLC0415 - who has no URL need not wait for it
     from antiphon.stores.redis_address import SCHEMES  # noqa: PLC0415
 

@@ -98,6 +98,9 @@ class MemoryJournal:
     async def load_snapshot(self, session: str) -> tuple[int, bytes] | None:
         return self._kept(session).snapshot
 
+    async def session(self, session: str) -> SessionRow:
+        return listed(self._kept(session).row, owner_alive=True)
+
     async def sessions(self, limit: int = 50) -> list[SessionRow]:
         newest = list(reversed(self._sessions.values()))[: max(0, limit)]
         return [listed(kept.row, owner_alive=True) for kept in newest]

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from antiphon.errors import StaleWriter, StoreError, UnknownSession
+from antiphon.errors import UNUSABLE, StaleWriter, StoreError, UnknownSession
 from antiphon.kernel import events as ev
 from antiphon.runtime.ports import Batch
 from antiphon.stores.rows import Row, check_owner, differs, encode, fold, longer, unreadable
@@ -230,13 +230,14 @@ def row_of(session: str, columns: list[bytes | None], last_seq: int) -> tuple[st
 
     Raises ``StoreError`` (``store.corrupt``).
     """
-    texts = {name: value.decode() for name, value in zip(COLUMNS, columns, strict=True) if value is not None}
-    if "epoch" not in texts:
+    kept = {name: value for name, value in zip(COLUMNS, columns, strict=True) if value is not None}
+    if "epoch" not in kept:
         return None
-    owner = texts.pop("owner", "")
     try:
+        texts = {name: value.decode() for name, value in kept.items()}
+        owner = texts.pop("owner", "")
         return owner, msgspec.convert({**texts, "session": session, "last_seq": last_seq}, Row, strict=False)
-    except msgspec.ValidationError as error:
+    except UNUSABLE as error:
         raise StoreError(f"the row of session {session} cannot be read: {error}", code="store.corrupt") from error
 
 
@@ -249,7 +250,7 @@ def decoded(session: str, data: list[bytes], after_seq: int) -> list[ev.Entry]:
     for seq, each in enumerate(data, after_seq + 1):
         try:
             entries.append(ev.decode_entry(each))
-        except msgspec.DecodeError as error:
+        except UNUSABLE as error:
             raise unreadable(session, seq, error) from error
     return entries
 

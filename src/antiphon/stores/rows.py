@@ -5,18 +5,15 @@ The one place that says how entries change a ``SessionRow``; every store folds w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from antiphon.errors import StaleWriter, StoreError
 from antiphon.kernel import events as ev
-from antiphon.runtime.ports import Batch, SessionRow
+from antiphon.runtime.ports import CALL_ID, Batch, SessionRow
 
 LIVE, DETACHED, CLOSED, INTERRUPTED = "live", "detached", "closed", "interrupted"
-
-_SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 
 
 class Row(msgspec.Struct):
@@ -73,8 +70,8 @@ def listed(row: Row, *, owner_alive: bool) -> SessionRow:
 
 
 def check_session_id(session: str) -> None:
-    """Raises ``StoreError`` (``store.bad_session``) unless the id fits ``[A-Za-z0-9_.:-]{1,255}`` (X37)."""
-    if not _SESSION_ID.fullmatch(session):
+    """Raises ``StoreError`` (``store.bad_session``) unless the id fits ``CALL_ID`` (X37)."""
+    if not CALL_ID.fullmatch(session):
         raise StoreError(
             f"a session id is 1 to 255 of A-Z a-z 0-9 _ . : -, not {session[:80]!r}", code="store.bad_session"
         )
@@ -137,7 +134,7 @@ def longer(batch: Batch) -> StaleWriter:
     return StaleWriter(f"session {batch.session} holds entries after {batch.expected_seq} that this writer never saw")
 
 
-def unreadable(session: str, seq: int, error: msgspec.DecodeError) -> StoreError:
+def unreadable(session: str, seq: int, error: Exception) -> StoreError:
     return StoreError(
         f"entry {seq} of session {session} cannot be read: it is damaged, or written by a newer Antiphon "
         f"(then upgrade): {error}",

@@ -26,13 +26,17 @@ from antiphon.runtime.ports import Batch, SessionRow
 from antiphon.stores import sqlite_file
 from antiphon.stores.owner import this_process
 from antiphon.stores.sqlite_file import Synchronous
-from antiphon.stores.sqlite_work import Transaction, list_sessions, load_snapshot, read_entries
+from antiphon.stores.sqlite_work import Transaction, list_sessions, load_snapshot, read_entries, show_session
 
 Access = Literal["write", "read"]
 ResultT = TypeVar("ResultT")
 
 MAX_WAITING = 10_000
 """Requests that may wait for the thread; the next is refused with ``store.busy``."""
+
+PRUNE_EVERY_S = 3600.0
+PRUNE_PAUSE_S = 0.05
+"""Between two steps of a deletion."""
 
 _GROUP = 512
 """Requests in one transaction; a bigger one would make the first of them wait too long."""
@@ -51,6 +55,7 @@ class SqliteJournal:
     """A ``Journal`` in the file ``path``, which is made with its folder when ``access`` is ``write``.
 
     ``synchronous``: ``full`` survives a power cut, ``normal`` the death of the process, ``off`` neither.
+    ``keep_days``: conversations that are over are deleted after so many days, in the background; 0: never.
     With ``access="read"`` the file is never changed and may be in use by a server (the command line).
 
     Errors are ``StoreError`` with the codes ``store.read_only``, ``store.full``, ``store.locked``, ``store.corrupt``,
@@ -65,6 +70,7 @@ class SqliteJournal:
         *,
         access: Access = "write",
         busy_s: float = 1.0,
+        keep_days: int = 0,
     ) -> None:
         if synchronous not in ("full", "normal", "off"):
             raise ConfigError(f"[journal] synchronous is full, normal or off, not {synchronous!r}")
@@ -72,6 +78,8 @@ class SqliteJournal:
         self._synchronous: Synchronous = synchronous
         self._access = access
         self._busy_s = busy_s
+        self._keep_days = keep_days
+        self._keeping: asyncio.Task[None] | None = None
         self._jobs: queue.Queue[_Job] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._owner = ""
@@ -86,6 +94,8 @@ class SqliteJournal:
             self._thread = threading.Thread(target=self._work, name="antiphon-journal", daemon=True)
             self._thread.start()
         await self._ask("open", None)
+        if self._keep_days and self._access == "write" and self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="journal retention")
 
     async def claim(self, session: str) -> int:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -115,16 +125,53 @@ class SqliteJournal:
     async def load_snapshot(self, session: str) -> tuple[int, bytes] | None:
         return await self._read(lambda db: load_snapshot(db, session))
 
+    async def session(self, session: str) -> SessionRow:
+        return await self._read(lambda db: show_session(db, session))
+
     async def sessions(self, limit: int = 50) -> list[SessionRow]:
         return await self._read(lambda db: list_sessions(db, limit))
 
     async def close(self) -> None:
         """Carries out what was asked for before, gives up ownership, and ends the thread. May be called twice."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         thread, self._thread = self._thread, None
         if thread is None:
             return
         await self._submit("close", None)
         thread.join()  # the thread's last act was to answer
+
+    # -- what is over ------------------------------------------------------------------------------
+
+    async def prune(self, days: int) -> int:
+        """Deletes conversations that are over and whose last line began more than ``days`` ago; returns how many.
+
+        A little at a time: what calls write goes on in between. Live ones are never touched.
+        """
+        before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)).isoformat(
+            timespec="milliseconds"
+        )
+        gone, behind, more = 0, 0, True
+        while more:
+            count, behind, more = await self._prune_some(before, behind)
+            gone += count
+            await asyncio.sleep(PRUNE_PAUSE_S if more else 0)
+        return gone
+
+    async def _prune_some(self, before: str, behind: int) -> tuple[int, int, bool]:
+        return await self._write(lambda work: work.prune(before, behind))
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                gone = await self.prune(self._keep_days)
+                if gone:
+                    _log.info("journal: %d conversations older than %d days are deleted", gone, self._keep_days)
+            except StoreError as error:
+                _log.debug("journal: nothing is deleted now: %s", error)  # the writer says it, loudly and once
+            await asyncio.sleep(PRUNE_EVERY_S)
 
     # -- on the loop's thread ----------------------------------------------------------------------
 

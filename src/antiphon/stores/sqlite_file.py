@@ -78,6 +78,7 @@ def open_for_writing(
                 code="store.no_wal",
             )
         db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute("PRAGMA secure_delete=ON")  # what is deleted is gone from the file, too
         db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
         _migrate(db, path, migrations)
     except sqlite3.Error as error:

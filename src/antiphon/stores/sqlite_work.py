@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-import msgspec
-
-from antiphon.errors import StaleWriter, StoreError, UnknownSession
+from antiphon.errors import UNUSABLE, StaleWriter, StoreError, UnknownSession
 from antiphon.kernel.events import Entry, decode_entry
 from antiphon.runtime.ports import Batch, SessionRow
 from antiphon.stores.owner import is_alive
 from antiphon.stores.rows import (
+    CLOSED,
     Row,
     check_order,
     check_owner,
@@ -21,6 +20,9 @@ from antiphon.stores.rows import (
     listed,
     unreadable,
 )
+
+PRUNED_ROWS, PRUNED_ENTRIES = 200, 2000
+"""What one step of a deletion looks at and deletes; the calls' own writes wait for no more than that."""
 
 _COLUMNS = "session, epoch, line, started_at, transport, language, caller, turns, last_seq, last_at_ms"
 
@@ -94,6 +96,30 @@ class Transaction:
             raise StoreError(f"session {session} holds no entry {seq} yet: snapshot what is on disk", code="store.gap")
         self._db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (number, seq, data))
 
+    def prune(self, before: str, behind: int) -> tuple[int, int, bool]:
+        """Deletes some conversations that are over and were last claimed before that time (ISO 8601, UTC).
+
+        ``behind``: the number of the last row that was looked at, 0 at first. Returns how many were deleted, the last
+        row looked at now, and whether there may be more. Closed ones are over, and those whose process is gone.
+        """
+        found = self._db.execute(
+            "SELECT id, line, owner, last_seq FROM sessions WHERE id > ? AND claimed_at < ? ORDER BY id LIMIT ?",
+            (behind, before, PRUNED_ROWS),
+        ).fetchall()
+        over: list[tuple[int]] = []
+        entries, more = 0, len(found) == PRUNED_ROWS
+        for number, line, owner, last_seq in found:
+            if over and entries + last_seq > PRUNED_ENTRIES:
+                more = True
+                break
+            behind = number
+            if line == CLOSED or not is_alive(owner):
+                over.append((number,))
+                entries += last_seq
+        for table in ("entries", "snapshots", "sessions"):
+            self._db.executemany(f"DELETE FROM {table} WHERE id = ?", over)  # noqa: S608 - names of our own
+        return len(over), behind, more
+
     def finish(self) -> None:
         """Writes the listing columns of every session that grew; the last thing before the commit."""
         self._db.executemany(
@@ -125,7 +151,7 @@ def read_entries(db: sqlite3.Connection, session: str, after_seq: int) -> list[E
     ):
         try:
             entries.append(decode_entry(data))
-        except msgspec.DecodeError as error:
+        except UNUSABLE as error:
             raise unreadable(session, seq, error) from error
     return entries
 
@@ -134,6 +160,16 @@ def load_snapshot(db: sqlite3.Connection, session: str) -> tuple[int, bytes] | N
     number, _ = _find(db, session)
     found = db.execute("SELECT seq, data FROM snapshots WHERE id = ?", (number,)).fetchone()
     return None if found is None else (found[0], found[1])
+
+
+def show_session(db: sqlite3.Connection, session: str) -> SessionRow:
+    """Raises ``UnknownSession``."""
+    # In one statement: another process may prune between two.
+    found = db.execute(f"SELECT owner, {_COLUMNS} FROM sessions WHERE session = ?", (session,)).fetchone()  # noqa: S608
+    if found is None:
+        raise _unknown(session)
+    owner, *columns = found
+    return listed(Row(*columns), owner_alive=is_alive(owner))
 
 
 def list_sessions(db: sqlite3.Connection, limit: int) -> list[SessionRow]:
