@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 
 import aiohttp
@@ -71,6 +72,13 @@ class Exchange:
     def content_type(self) -> str:
         """Of the answer, without its parameters."""
         return self._response.content_type if self._response is not None else ""
+
+    def parameter(self, name: str) -> str:
+        """A parameter of the answer's content type, such as ``rate``; "" where there is none."""
+        head = Message()
+        head["Content-Type"] = self._response.headers.get("Content-Type", "") if self._response is not None else ""
+        found = head.get_param(name, "")
+        return found if isinstance(found, str) else ""
 
     async def piece(self) -> bytes:
         """More of the body, as it comes; ``b""`` once it is over. Raises ``ProviderError`` (``cut``)."""

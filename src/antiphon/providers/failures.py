@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.errors import ProviderError, ProviderRefused
+from antiphon.errors import UNUSABLE, ProviderError, ProviderRefused
 from antiphon.secret import Secret
 
 MAX_ERROR_BYTES = 16_384
@@ -63,7 +63,7 @@ def failure(body: bytes | object) -> Failure:
     if isinstance(body, bytes):
         try:
             value = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             return Failure(" ".join(body.decode("utf-8", "replace").split()))
     if isinstance(value, list):
         value = value[0] if value else {}

@@ -23,11 +23,11 @@ from antiphon.runtime.ports import Classifier, Responder, Retriever, Synthesizer
 Kind = Literal["stt", "llm", "tts", "intent", "retrieval"]
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
-    "stt": ("pocketsphinx", "sarvam", "whisper", "faster_whisper", "livekit", "fake"),
+    "stt": ("pocketsphinx", "sarvam", "whisper", "faster_whisper", "livekit", "http", "fake"),
     "llm": ("extractive", "openai", "gemini", "livekit", "fake"),
-    "tts": ("espeak", "piper", "elevenlabs", "sarvam", "livekit", "fake"),
-    "intent": ("minilm", "none", "fake"),
-    "retrieval": ("minilm", "lexical", "none", "fake"),
+    "tts": ("espeak", "piper", "elevenlabs", "sarvam", "livekit", "http", "fake"),
+    "intent": ("minilm", "http", "none", "fake"),
+    "retrieval": ("minilm", "lexical", "http", "none", "fake"),
 }
 """The names of each kind; ``name`` is built by ``antiphon.providers.<kind>.<name>.build``."""
 

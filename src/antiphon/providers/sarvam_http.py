@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from antiphon.errors import UNUSABLE
 from antiphon.providers.exchange import Exchange
 from antiphon.providers.failures import failed
 from antiphon.providers.http import Patience, client_session
@@ -79,6 +80,6 @@ class SarvamHttp:
             raise failed(f"the answer is over {MAX_ANSWER_BYTES} bytes", "too_large", PROVIDER, stage)
         try:
             return decoder.decode(answer)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             text = "the endpoint's answer is not what its documents say"
             raise failed(text, "garbage", PROVIDER, stage) from None

@@ -68,10 +68,6 @@ class Channel:
         self._loop.add_reader(sock, self._read)
         self._tick = self._loop.call_later(TICK_S, self._ping)
 
-    @property
-    def is_open(self) -> bool:
-        return self._open
-
     def send(self, payload: bytes) -> None:
         """Takes a message; those of one turn of the loop go out together. Never blocks, never raises."""
         if not self._open:

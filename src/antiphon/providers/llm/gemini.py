@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from antiphon.providers.failures import closed, failed
+from antiphon.errors import UNUSABLE
+from antiphon.providers.failures import failed
 from antiphon.providers.llm import rounds
 from antiphon.providers.llm.gemini_settings import WHERE, GeminiSettings, endpoint
 from antiphon.providers.llm.gemini_wire import (
@@ -36,13 +37,11 @@ from antiphon.providers.llm.gemini_wire import (
 from antiphon.providers.llm.prompt import messages
 from antiphon.providers.llm.rounds import Round
 from antiphon.providers.llm.tool_calls import ToolCall
-from antiphon.providers.retry import tried_again
+from antiphon.providers.session import Session
 from antiphon.providers.settings import convert
 from antiphon.runtime.ports import Act, ReplyPart, ReplyRequest
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from antiphon.providers.exchange import Exchange
     from antiphon.providers.http import Patience
 
@@ -59,21 +58,17 @@ class GeminiResponder:
         self.settings = settings
         self.endpoint = endpoint(settings)
         self._tools = {tool.name: tool for tool in settings.tools}
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
+        self._session = Session(
+            self.name,
+            "llm",
+            self.endpoint.base_url,
+            headers=lambda: {**self.endpoint.request_headers(), "Content-Type": "application/json"},
+            connect_s=settings.connect_s,
+            max_connections=settings.max_connections,
+        )
 
     async def start(self) -> None:
-        self._closed = False
-        if self._session is not None:
-            return
-        from antiphon.providers.http import client_session  # noqa: PLC0415 - 135 ms that only its users should pay
-
-        self._session = client_session(
-            self.endpoint.base_url,
-            headers={**self.endpoint.request_headers(), "Content-Type": "application/json"},
-            connect_s=self.settings.connect_s,
-            max_connections=self.settings.max_connections,
-        )
+        self._session.start()
 
     async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Yields the reply's text as it is generated, then ``ReplyEnd`` with the sources it was given.
@@ -102,20 +97,13 @@ class GeminiResponder:
         return f"{self.endpoint.base_url} has {self.endpoint.model}"
 
     async def close(self) -> None:
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def exchange(self, patience: Patience) -> Exchange:
         from antiphon.providers.exchange import Exchange  # noqa: PLC0415 - imports aiohttp
 
-        if self._closed:
-            raise closed(self.name, "llm")
-        await self.start()
-        assert self._session is not None  # noqa: S101 - start() made it
         here = self.endpoint
-        return Exchange(self._session, patience, self.name, "llm", key=here.key, place=here.base_url)
+        return Exchange(self._session.use(), patience, self.name, "llm", key=here.key, place=here.base_url)
 
     def _patience(self) -> Patience:
         from antiphon.providers.http import Patience  # noqa: PLC0415 - imports aiohttp
@@ -135,19 +123,10 @@ class _Chat:
         self._patience = patience
         self._said = Said()
 
-    def ask(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
-        return tried_again(
-            lambda: self._attempt(said, outcome),
-            retries=self._owner.settings.retries,
-            patience=self._patience,
-            stage="llm",
-        )
-
     def answer(self, outcome: Round, calls: Sequence[ToolCall], results: Sequence[str]) -> None:
         self._told += [self._said.content(), function_responses(self._said, results)]
 
-    async def _attempt(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
-        outcome.clear()
+    async def ask(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
         self._said = Said()
         here = self._owner.endpoint
         body = {**here.body, "systemInstruction": self._system, "contents": self._told}
@@ -181,7 +160,7 @@ class _Chat:
     def _decode(self, payload: bytes, exchange: Exchange) -> Chunk:
         try:
             chunk = chunk_decoder.decode(payload)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             raise failed("the endpoint sent something that is no answer", "garbage", self._owner.name, "llm") from None
         if chunk.error:
             raise exchange.error({"error": chunk.error})

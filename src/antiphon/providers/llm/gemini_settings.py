@@ -28,9 +28,9 @@ class GeminiSettings(msgspec.Struct, frozen=True, kw_only=True):
     or default, which leaves it to the model. A caller waits for all of it. ``safety`` maps harm categories to
     thresholds (``HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"``). ``body`` is added to each request and
     ``headers`` too. ``max_tokens`` counts thinking. Times in seconds: ``first_token_s`` is for everything before
-    the first useful text, retries included; ``between_tokens_s`` for each wait after it; ``total_s`` for all
-    waiting of a reply, the time of tools and of a slow reader left out.
-    ``retries`` are left to the stage (``[llm.limits]``), where each passes the breaker.
+    the first useful text; ``between_tokens_s`` for each wait after it; ``total_s`` for all waiting of a reply,
+    the time of tools and of a slow reader left out. A failed request is told; ``[llm.limits]`` says how often it
+    is sent again.
     """
 
     base_url: str = BASE_URL
@@ -49,7 +49,6 @@ class GeminiSettings(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: Seconds = 4.0
     between_tokens_s: Seconds = 5.0
     total_s: Seconds = 15.0
-    retries: Annotated[int, Meta(ge=0, le=10)] = 0
     tools: tuple[Tool, ...] = ()
     max_tool_rounds: Annotated[int, Meta(ge=1, le=10)] = 3
     max_connections: Annotated[int, Meta(ge=1, le=10_000)] = 512

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from antiphon.errors import UNUSABLE
 from antiphon.providers.llm.tool_calls import Tool
 
 BLOCKED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION"})
@@ -124,6 +125,6 @@ def _as_object(result: str) -> dict[str, Any]:
     """A result has to be an object; anything else is its ``output``."""
     try:
         value = msgspec.json.decode(result)
-    except msgspec.DecodeError:
+    except UNUSABLE:
         value = result
     return value if isinstance(value, dict) else {"output": value}

@@ -18,20 +18,18 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ProviderError
-from antiphon.providers.failures import closed, failed
+from antiphon.providers.failures import failed
 from antiphon.providers.llm import rounds
 from antiphon.providers.llm.openai_settings import WHERE, OpenAISettings, endpoint
 from antiphon.providers.llm.openai_wire import Choice
 from antiphon.providers.llm.prompt import messages
 from antiphon.providers.llm.rounds import Round
 from antiphon.providers.llm.tool_calls import ToolCall, as_message
-from antiphon.providers.retry import tried_again
+from antiphon.providers.session import Session
 from antiphon.providers.settings import convert
 from antiphon.runtime.ports import Act, ReplyPart, ReplyRequest
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from antiphon.providers.http import Patience
     from antiphon.providers.llm.openai_http import ChatExchange
 
@@ -47,21 +45,17 @@ class OpenAIResponder:
         self.service = {"sarvam": "sarvam_ai"}.get(settings.preset, settings.preset or self.name)
         """Whose health ``check`` tells."""
         self._tools = {tool.name: tool for tool in settings.tools}
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
+        self._session = Session(
+            self.name,
+            "llm",
+            self.endpoint.base_url,
+            headers=lambda: {**self.endpoint.request_headers(), "Content-Type": "application/json"},
+            connect_s=settings.connect_s,
+            max_connections=settings.max_connections,
+        )
 
     async def start(self) -> None:
-        self._closed = False
-        if self._session is not None:
-            return
-        from antiphon.providers.http import client_session  # noqa: PLC0415 - 135 ms that only its users should pay
-
-        self._session = client_session(
-            self.endpoint.base_url,
-            headers={**self.endpoint.request_headers(), "Content-Type": "application/json"},
-            connect_s=self.settings.connect_s,
-            max_connections=self.settings.max_connections,
-        )
+        self._session.start()
 
     async def respond(self, request: ReplyRequest, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Yields the reply's text as it is generated, then ``ReplyEnd`` with the sources it was given.
@@ -88,19 +82,12 @@ class OpenAIResponder:
         return await (await self.exchange(self._patience())).models()
 
     async def close(self) -> None:
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def exchange(self, patience: Patience) -> ChatExchange:
         from antiphon.providers.llm.openai_http import ChatExchange  # noqa: PLC0415 - imports aiohttp
 
-        if self._closed:
-            raise closed(self.name, "llm")
-        await self.start()
-        assert self._session is not None  # noqa: S101 - start() made it
-        return ChatExchange(self._session, self.endpoint, patience, self.name)
+        return ChatExchange(self._session.use(), self.endpoint, patience, self.name)
 
     def _patience(self) -> Patience:
         from antiphon.providers.http import Patience  # noqa: PLC0415 - imports aiohttp
@@ -118,21 +105,12 @@ class _Chat:
         self._told = told
         self._patience = patience
 
-    def ask(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
-        return tried_again(
-            lambda: self._attempt(said, outcome),
-            retries=self._owner.settings.retries,
-            patience=self._patience,
-            stage="llm",
-        )
-
     def answer(self, outcome: Round, calls: Sequence[ToolCall], results: Sequence[str]) -> None:
         self._told.append(as_message(outcome.text, calls))
         for call, result in zip(calls, results, strict=True):
             self._told.append({"role": "tool", "tool_call_id": call.id, "content": result})
 
-    async def _attempt(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
-        outcome.clear()
+    async def ask(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
         exchange = await self._owner.exchange(self._patience)
         try:
             await exchange.open({**self._owner.endpoint.body, "messages": self._told})

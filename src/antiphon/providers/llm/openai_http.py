@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from antiphon.errors import UNUSABLE
 from antiphon.providers.exchange import Exchange
 from antiphon.providers.failures import failed
 from antiphon.providers.http import Patience
@@ -56,7 +57,7 @@ class ChatExchange:
             listed = msgspec.json.decode(
                 await self._exchange.get(f"{place}/models", MAX_EVENT_BYTES), type=ModelList
             ).data
-        except msgspec.DecodeError:
+        except UNUSABLE:
             return f"{place} answers, but lists no models"
         # Gemini's ids begin with "models/".
         here = any(model.id.removeprefix("models/") == wanted for model in listed)
@@ -72,7 +73,7 @@ class ChatExchange:
     def _decode(self, payload: bytes) -> Chunk:
         try:
             chunk = chunk_decoder.decode(payload)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             raise failed(
                 "the endpoint sent something that is no chat chunk", "garbage", self._provider, "llm"
             ) from None

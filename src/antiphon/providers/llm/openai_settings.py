@@ -22,10 +22,9 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``preset``: openai, gemini, sarvam, ollama, vllm, llama-server, or compatible (any ``base_url``).
     ``api_key_env`` names another variable for the key. ``headers`` and ``body`` are added to each
-    request. Times in seconds: ``first_token_s`` is for everything before the first useful text, retries
-    included; ``between_tokens_s`` for each wait after it; ``total_s`` for all waiting of a reply, the
-    time of tools and of a slow reader left out.
-    ``retries`` are left to the stage (``[llm.limits]``), where each passes the breaker.
+    request. Times in seconds: ``first_token_s`` is for everything before the first useful text;
+    ``between_tokens_s`` for each wait after it; ``total_s`` for all waiting of a reply, the time of tools
+    and of a slow reader left out. A failed request is told; ``[llm.limits]`` says how often it is sent again.
     """
 
     preset: str = ""
@@ -44,7 +43,6 @@ class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: Seconds = 4.0
     between_tokens_s: Seconds = 5.0
     total_s: Seconds = 15.0
-    retries: Annotated[int, Meta(ge=0, le=10)] = 0
     tools: tuple[Tool, ...] = ()
     max_tool_rounds: Annotated[int, Meta(ge=1, le=10)] = 3
     max_connections: Annotated[int, Meta(ge=1, le=10_000)] = 512

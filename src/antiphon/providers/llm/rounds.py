@@ -34,9 +34,6 @@ class Round:
     """What came of one request: its text, its tool calls, how it ended."""
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
         self.text = ""
         self.calls = ToolCalls()
         self.complete = False
@@ -53,7 +50,7 @@ class Chat(Protocol):
     """One reply's conversation with one endpoint."""
 
     def ask(self, said: str, outcome: Round) -> AsyncGenerator[str, None]:
-        """One request, told all that was said so far, retries included; yields what of its text may be spoken."""
+        """One request, told all that was said so far; yields what of its text may be spoken."""
 
     def answer(self, outcome: Round, calls: Sequence[ToolCall], results: Sequence[str]) -> None:
         """Adds what the model said and the results of its calls (JSON, or any text), in their order."""

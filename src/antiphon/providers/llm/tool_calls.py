@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from antiphon.errors import UNUSABLE
 from antiphon.providers.llm.openai_wire import ToolCallDelta
 
 MAX_CALLS = 8
@@ -51,7 +52,7 @@ class ToolCall:
         """The arguments as a JSON object's text; None if they are not one."""
         try:
             value = msgspec.json.decode(self.arguments or "{}")
-        except msgspec.DecodeError:
+        except UNUSABLE:
             return None
         return self.arguments or "{}" if isinstance(value, dict) else None
 

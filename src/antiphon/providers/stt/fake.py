@@ -15,16 +15,19 @@ from antiphon.runtime.ports import Heard
 
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=600_000)]
+PIECE_MS = 20
+LOUD = 500
+"""A piece of 20 ms with a sample above it, -36 dBFS, is speech; less is the line's noise."""
 
 
 class FakeTranscriberSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``transcripts`` are heard in turn, utterance by utterance; ``text`` where there are none.
 
     ``stt_ms`` passes between the end of the utterance and its final. With ``partial_ms`` above 0, one more
-    word is reported for each such stretch of audio. ``languages`` are those the utterances are found to be
-    in, by turns and with ``confidence``; without them it is the language it was told. ``fail_every`` and
-    ``hang_every`` count the utterances of all calls: a failed one gives the error ``stt.failed``, a hanging one never
-    ends.
+    word is reported for each such stretch of speech: loud audio, not the pauses. ``languages`` are those the
+    utterances are found to be in, by turns and with ``confidence``; without them it is the language it was told.
+    ``fail_every`` and ``hang_every`` count the utterances of all calls: a failed one gives the error ``stt.failed``,
+    a hanging one never ends.
     """
 
     stt_ms: Milliseconds = 0.0
@@ -56,7 +59,7 @@ class FakeTranscriber:
 
 
 class FakeTranscriberStream:
-    """One caller's ear: counts the audio it is given and looks at none of it."""
+    """One caller's ear: counts the loud audio it is given, and understands none of it."""
 
     def __init__(
         self, transcriber: FakeTranscriber, sample_rate: int, language: str, on_heard: Callable[[Heard], None]
@@ -66,28 +69,40 @@ class FakeTranscriberStream:
         self._on_heard = on_heard
         self._language = self._settings.language or language
         self._scripted = self._settings.languages
-        self._step = int(self._settings.partial_ms * sample_rate / 1000) * 2
-        self._audio = 0
+        self._piece = 2 * PIECE_MS * sample_rate // 1000
+        self._rest = bytearray()
+        self._speech_ms = 0
         self._words_told = 0
         self._utterance = 1
         self._timers: dict[int, asyncio.Handle] = {}
         self._closed = False
 
     def feed(self, pcm: bytes) -> None:
-        if not self._step or self._closed:
+        if not self._settings.partial_ms or self._closed:
             return
-        self._audio += len(pcm)
+        self._count(pcm)
         words = self._text(self._utterance).split()
-        due = min(self._audio // self._step, len(words))
+        due = min(int(self._speech_ms // self._settings.partial_ms), len(words))
         if due > self._words_told:
             self._words_told = due
             self._on_heard(self._heard(self._utterance, " ".join(words[:due]), final=False))
+
+    def _count(self, pcm: bytes) -> None:
+        rest, piece = self._rest, self._piece
+        rest += pcm
+        whole = len(rest) - len(rest) % piece
+        for start in range(0, whole, piece):
+            samples = memoryview(bytes(rest[start : start + piece])).cast("h")
+            if max(samples) > LOUD or min(samples) < -LOUD:
+                self._speech_ms += PIECE_MS
+        del rest[:whole]
 
     def finish(self, utterance: int) -> None:
         if self._closed or utterance < self._utterance:
             return
         self._utterance = utterance + 1
-        self._audio = self._words_told = 0
+        self._speech_ms = self._words_told = 0
+        self._rest.clear()
         fault = self._faults.next()
         if fault == "hang":
             return

@@ -27,7 +27,7 @@ from antiphon.errors import MissingExtra, ProviderError
 from antiphon.providers.settings import convert
 from antiphon.providers.stt.faster_whisper_messages import Setup
 from antiphon.providers.stt.faster_whisper_pool import NAME, Pool
-from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words
+from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words, check_rate
 from antiphon.providers.stt.whisper_text import code_of, tag_of
 from antiphon.runtime.ports import Heard
 
@@ -42,7 +42,6 @@ FETCHED_S = 1800.0
 MOST_THREADS = 4
 """Whisper gains little from more, and the media path needs some."""
 
-SAMPLE_RATES = range(8000, 48001)
 
 Tag = Annotated[str, Meta(min_length=2, max_length=35)]
 
@@ -109,9 +108,7 @@ class FasterWhisperTranscriber:
         """See ``Transcriber``. Raises ``ProviderError`` before ``start`` and for a rate outside 8 to 48 kHz."""
         if not self._open:
             raise ProviderError("the transcriber is not started", provider=self.name, stage="stt", code="stt.closed")
-        if sample_rate not in SAMPLE_RATES:
-            message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
-            raise ProviderError(message, provider=self.name, stage="stt", code="stt.sample_rate", retryable=False)
+        check_rate(sample_rate, self.name)
         return self._streams.open(
             sample_rate=sample_rate, language=language, on_heard=on_heard, recognise=self._recognise
         )

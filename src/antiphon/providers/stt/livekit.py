@@ -27,13 +27,12 @@ from antiphon.errors import ProviderError
 from antiphon.providers.failures import failed
 from antiphon.providers.livekit_plugin import NAME, Plugin, PluginSettings, Seconds, closed
 from antiphon.providers.settings import convert
-from antiphon.providers.stt.utterances import MAX_OWED, Clip, Owed, Streams, UtteranceStream, Words
+from antiphon.providers.stt.utterances import MAX_OWED, Clip, Owed, Streams, UtteranceStream, Words, check_rate
 from antiphon.providers.stt.whisper_text import tag_of
 from antiphon.runtime.ports import Heard
 
 log = logging.getLogger(__name__)
 
-SAMPLE_RATES = range(8000, 48001)
 
 MAX_UTTERANCE_S = 300
 """Of audio that a plugin is given for one utterance; it may hold all of it while it connects."""
@@ -84,9 +83,7 @@ class LivekitTranscriber:
         """See ``Transcriber``. Raises ``ProviderError`` before ``start`` and for a rate outside 8 to 48 kHz."""
         if not self._open:
             raise failed("the transcriber is not started", "closed", self.name, "stt")
-        if sample_rate not in SAMPLE_RATES:
-            message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
-            raise ProviderError(message, provider=self.name, stage="stt", code="stt.sample_rate", retryable=False)
+        check_rate(sample_rate, self.name)
         if not self.plugin.of(language).capabilities.streaming:
             return self._whole.open(
                 sample_rate=sample_rate, language=language, on_heard=on_heard, recognise=self._recognise

@@ -28,6 +28,7 @@ from antiphon.providers.settings import convert
 from antiphon.providers.stt.pocketsphinx_messages import Setup
 from antiphon.providers.stt.pocketsphinx_pool import Pool
 from antiphon.providers.stt.pocketsphinx_stream import PocketsphinxStream
+from antiphon.providers.stt.utterances import check_rate
 from antiphon.runtime.ports import Heard, Transcriber
 from antiphon.runtime.recording import hear
 
@@ -36,8 +37,6 @@ READY_S = 20.0
 
 DECODERS = 4
 """Loaded before the fork; a worker that needs more makes them (15 to 20 ms each)."""
-
-SAMPLE_RATES = range(8000, 48001)
 
 
 class PocketsphinxSettings(msgspec.Struct, frozen=True):
@@ -98,6 +97,8 @@ class PocketsphinxTranscriber:
     """
 
     name = "pocketsphinx"
+    final_expected_ms = 50
+    """It decodes while somebody speaks, on this machine: 20 to 35 ms were measured."""
     hears = ("en",)
 
     def __init__(
@@ -148,9 +149,7 @@ class PocketsphinxTranscriber:
         """See ``Transcriber``. Raises ``ProviderError`` before ``start`` and for a rate outside 8 to 48 kHz."""
         if not self._open:
             raise ProviderError("the transcriber is not started", provider=self.name, stage="stt", code="stt.closed")
-        if sample_rate not in SAMPLE_RATES:
-            message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
-            raise ProviderError(message, provider=self.name, stage="stt", code="stt.sample_rate", retryable=False)
+        check_rate(sample_rate, self.name)
         stream = PocketsphinxStream(self._pool, sample_rate, language, on_heard, self._streams.discard)
         self._streams.add(stream)
         return stream

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from antiphon.errors import ProviderError
+from antiphon.errors import UNUSABLE, ProviderError
 from antiphon.providers.failures import Failure, failed
 from antiphon.providers.http import Patience, Waits
 from antiphon.providers.sarvam_http import SarvamHttp
@@ -127,7 +127,7 @@ class Link:
                 raise closing(self._socket.close_code, self._socket.close_reason, self._key, "sarvam", "stt")
             try:
                 event = heard_events.decode(message)
-            except msgspec.DecodeError:
+            except UNUSABLE:
                 raise failed("the endpoint sent something that is no event", "garbage", "sarvam", "stt") from None
             if event.event != "error":
                 return event

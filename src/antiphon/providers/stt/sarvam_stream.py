@@ -27,6 +27,7 @@ from antiphon.providers.sarvam_wire import (
 )
 from antiphon.providers.stt.sarvam_link import Link
 from antiphon.providers.stt.sarvam_settings import SarvamTranscriberSettings
+from antiphon.providers.stt.utterances import until
 from antiphon.runtime.ports import Heard
 
 log = logging.getLogger("antiphon.providers.stt.sarvam")
@@ -190,7 +191,7 @@ class SarvamStream:
     async def _idle(self, utterance: _Utterance) -> None:
         """Until somebody speaks; the session is kept from timing out."""
         chunk = CHUNK_MS * self._per_ms
-        while not await self._until(lambda: utterance.ended or utterance.waiting >= chunk, PING_S):
+        while not await until(self._news, lambda: utterance.ended or utterance.waiting >= chunk, PING_S):
             if self._link is not None:
                 try:
                     await self._link.send("ping")
@@ -211,7 +212,7 @@ class SarvamStream:
                     log.warning("sarvam: the socket failed: %s", fault, extra={"code": fault.code})
                     self._batch_only = _final_word(fault)
                     error = fault.code if fault.code in HOPELESS else ""
-            await self._until(lambda: utterance.ended)
+            await until(self._news, lambda: utterance.ended)
             error = error or utterance.error
             if not error:
                 return await self._sent_whole(utterance) if utterance.audio else self._heard(utterance, "")
@@ -220,7 +221,7 @@ class SarvamStream:
         except Exception:  # a fault of ours must not leave the caller waiting, nor end the ear of this call
             log.exception("sarvam: an utterance could not be transcribed")
             await self._drop()
-            await self._until(lambda: utterance.ended)
+            await until(self._news, lambda: utterance.ended)
             error = "stt.failed"
         return Heard(utterance=utterance.number, text="", final=True, error=error)
 
@@ -236,12 +237,12 @@ class SarvamStream:
             while not utterance.ended or utterance.waiting:
                 if piece := utterance.take(MAX_CHUNK_MS * self._per_ms):
                     await link.send_audio(piece)
-                await self._until(lambda: utterance.ended or utterance.waiting >= chunk or link.lost is not None)
+                await until(self._news, lambda: utterance.ended or utterance.waiting >= chunk or link.lost is not None)
                 if link.lost is not None:
                     raise link.lost
             await link.send("speech_end")
             utterance.closed = True
-            if not await self._until(lambda: utterance.final or link.lost, self._settings.final_s):
+            if not await until(self._news, lambda: utterance.final or link.lost, self._settings.final_s):
                 raise failed(f"no final within {self._settings.final_s:g} s", "timeout_total", "sarvam", "stt")
             if utterance.final is None:
                 raise link.lost or failed("the session is over", "cut", "sarvam", "stt")
@@ -325,17 +326,6 @@ class SarvamStream:
         setting = self._settings.language
         tag = hinted if setting == "hint" else setting
         return heard_language(tag, odia="or-IN") or "auto"
-
-    async def _until(self, true: Callable[[], object], seconds: float | None = None) -> bool:
-        """Waits for a condition that only news can change; False if the time is over first."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not true():
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 def _final_word(error: ProviderError) -> bool:

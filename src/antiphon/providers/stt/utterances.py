@@ -25,6 +25,9 @@ from antiphon.runtime.ports import Heard
 
 log = logging.getLogger(__name__)
 
+SAMPLE_RATES = range(8000, 48_001)
+"""Hz: from a telephone's to a sound card's."""
+
 MAX_UTTERANCE_S = 60
 
 SHORTEST_MS = 100
@@ -65,6 +68,25 @@ Recognise = Callable[[Clip, Callable[[str], None]], Awaitable[Words]]
 """``await recognise(clip, tell)``: may ``tell`` the text so far. Raises ``ProviderError``; cancelling it stops it."""
 
 
+def check_rate(sample_rate: int, provider: str) -> None:
+    """Raises ``ProviderError`` (``stt.sample_rate``) for one that is none of ``SAMPLE_RATES``."""
+    if sample_rate not in SAMPLE_RATES:
+        message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
+        raise ProviderError(message, provider=provider, stage="stt", code="stt.sample_rate", retryable=False)
+
+
+async def until(news: asyncio.Event, true: Callable[[], object], seconds: float | None = None) -> bool:
+    """Waits for a condition that only ``news`` can change; False if the time is over first."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not true():
+                news.clear()
+                await news.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 def nobody(text: str) -> None:
     """A ``tell`` for those who want the end alone."""
 
@@ -85,6 +107,10 @@ class Owed:
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def numbers(self) -> list[int]:
+        """The utterances that are finished and have no end yet."""
+        return [number for number, end in self._ends.items() if end is None]
 
     def owe(self, number: int) -> None:
         """The utterance is finished; ``end`` will follow."""

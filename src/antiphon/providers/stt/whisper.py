@@ -13,28 +13,24 @@ Error codes: ``stt.unauthorized``, ``stt.quota``, ``stt.rate_limited``, ``stt.no
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from antiphon.errors import ProviderError
 from antiphon.providers.failures import closed, failed
-from antiphon.providers.retry import tried_again
+from antiphon.providers.session import Session
 from antiphon.providers.settings import convert
-from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words
+from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words, check_rate
 from antiphon.providers.stt.whisper_settings import WHERE, WhisperSettings, endpoint, form_of
 from antiphon.providers.stt.whisper_text import believed, confidence, mean_probability, tag_of
 from antiphon.runtime.ports import Heard
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from antiphon.providers.http import Patience
     from antiphon.providers.stt.whisper_http import Answer, Transcription
 
 log = logging.getLogger(__name__)
 
-SAMPLE_RATES = range(8000, 48001)
 
 LISTED = 0.75
 """How sure a model is taken to be of the language it names without a number.
@@ -55,29 +51,23 @@ class WhisperTranscriber:
         self.settings = settings
         self.endpoint = endpoint(settings)
         self._streams = Streams(self.name)
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
+        self._session = Session(
+            self.name,
+            "stt",
+            self.endpoint.base_url,
+            headers=self.endpoint.request_headers,
+            connect_s=settings.connect_s,
+            max_connections=settings.max_connections,
+        )
 
     async def start(self) -> None:
-        self._closed = False
-        if self._session is not None:
-            return
-        from antiphon.providers.http import client_session  # noqa: PLC0415 - 135 ms that only its users should pay
-
-        self._session = client_session(
-            self.endpoint.base_url,
-            headers=self.endpoint.request_headers(),
-            connect_s=self.settings.connect_s,
-            max_connections=self.settings.max_connections,
-        )
+        self._session.start()
 
     def open(self, *, sample_rate: int, language: str, on_heard: Callable[[Heard], None]) -> UtteranceStream:
         """See ``Transcriber``. Raises ``ProviderError`` after ``close`` and for a rate outside 8 to 48 kHz."""
-        if self._closed:
+        if self._session.is_closed:
             raise closed(self.name, "stt")
-        if sample_rate not in SAMPLE_RATES:
-            message = f"a sample rate of {sample_rate} Hz is outside 8000 to 48000"
-            raise ProviderError(message, provider=self.name, stage="stt", code="stt.sample_rate", retryable=False)
+        check_rate(sample_rate, self.name)
         return self._streams.open(
             sample_rate=sample_rate,
             language=language,
@@ -91,24 +81,15 @@ class WhisperTranscriber:
         return await (await self._request(self._patience())).models()
 
     async def close(self) -> None:
-        self._closed = True
+        self._session.is_closed = True  # an utterance that ends now opens none
         await self._streams.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def _recognise(self, clip: Clip, tell: Callable[[str], None]) -> Words:
-        """Transcribes, and tries again while nothing was told, time is left and the error allows it."""
-        patience = self._patience()
+        """Transcribes; ``tell`` gets what is known before the end."""
         fields = form_of(self.settings, self.endpoint.model, clip.language)
-
-        async def attempt() -> AsyncGenerator[Answer, None]:
-            async with aclosing((await self._request(patience)).run(clip, fields)) as answers:
-                async for answer in answers:
-                    yield answer
-
-        answers = tried_again(attempt, retries=self.settings.retries, patience=patience, stage="stt")
-        async with aclosing(answers):
+        request = await self._request(self._patience())
+        async with aclosing(request.run(clip, fields)) as answers:
             async for answer in answers:
                 if answer.ended:
                     return self._words(answer, clip, dict(fields).get("prompt", ""))
@@ -138,11 +119,7 @@ class WhisperTranscriber:
     async def _request(self, patience: Patience) -> Transcription:
         from antiphon.providers.stt.whisper_http import Transcription  # noqa: PLC0415 - imports aiohttp
 
-        if self._closed:
-            raise closed(self.name, "stt")
-        await self.start()
-        assert self._session is not None  # noqa: S101 - start() made it
-        return Transcription(self._session, self.endpoint, patience, self.name)
+        return Transcription(self._session.use(), self.endpoint, patience, self.name)
 
     def _patience(self) -> Patience:
         from antiphon.providers.http import Patience, Waits  # noqa: PLC0415 - imports aiohttp

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from antiphon.errors import ProviderError
+from antiphon.errors import UNUSABLE, ProviderError
 from antiphon.media.codec import wav_write
 from antiphon.providers.exchange import Exchange
 from antiphon.providers.failures import failed
@@ -138,7 +138,7 @@ class Transcription:
         try:
             body = msgspec.json.decode(await self._exchange.get(f"{place}/models", MAX_EVENT_BYTES))
             listed = {each["id"] for each in body["data"]}
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (*UNUSABLE, KeyError, TypeError):
             return f"{place} answers, but lists no models"
         return f"{place} {'has' if wanted in listed else 'answers, but does not list'} {wanted}"
 
@@ -169,7 +169,7 @@ class Transcription:
     def _decode(self, payload: bytes) -> Message:
         try:
             message = _decode(payload)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             raise self._failed("the endpoint sent something that is no transcript", "garbage") from None
         if message.error or message.type == "error":
             said = message.error or {"message": message.text or message.detail or ""}

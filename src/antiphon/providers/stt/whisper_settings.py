@@ -40,7 +40,7 @@ class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True):
     the beginning is transcribed each so many milliseconds of audio, each time a request of its own that is paid for.
     ``response_format`` and ``stream`` are for servers whose model's name does not tell what they can. ``form`` is
     added to each request. Seconds: ``first_s`` before anything useful of an answer, ``between_s`` for each wait after
-    it, ``total_s`` for all waiting, ``retries`` included.
+    it, ``total_s`` for all waiting. A failed request is told; ``[stt.limits]`` says how often it is sent again.
     """
 
     preset: str = ""
@@ -63,7 +63,6 @@ class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True):
     first_s: Seconds = 8.0
     between_s: Seconds = 5.0
     total_s: Seconds = 15.0
-    retries: Annotated[int, Meta(ge=0, le=5)] = 0
     max_connections: Annotated[int, Meta(ge=1, le=10_000)] = 512
 
     def __post_init__(self) -> None:

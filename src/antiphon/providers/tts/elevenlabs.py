@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from antiphon.errors import ProviderRefused
 from antiphon.providers.failures import closed, failed, refused
-from antiphon.providers.retry import tried_again
 from antiphon.providers.settings import convert
 from antiphon.providers.tts.elevenlabs_settings import (
     FORMATS,
@@ -107,13 +106,7 @@ class ElevenLabsSynthesizer:
         _, codec, rate = FORMATS[sample_rate]
         inflow = Inflow(codec, rate, sample_rate)
         times, marks, samples = WordTimes(text, spoken), Marks(sample_rate), 0
-        heard = tried_again(
-            lambda: self._attempt(spoken, wanted, patience),
-            retries=self.settings.retries,
-            patience=patience,
-            stage="tts",
-        )
-        async with aclosing(heard):
+        async with aclosing(self._attempt(spoken, wanted, patience)) as heard:
             async for audio, alignments in heard:
                 for alignment in alignments:
                     for char, ms in times.feed(alignment):

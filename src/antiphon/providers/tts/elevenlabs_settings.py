@@ -86,7 +86,6 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True, kw_only=True):
     first_sound_s: Seconds = 4.0
     between_sounds_s: Seconds = 2.0
     total_s: Seconds = 30.0
-    retries: Annotated[int, Meta(ge=0, le=10)] = 0
     contexts: Annotated[int, Meta(ge=1, le=5)] = 3
     max_connections: Annotated[int, Meta(ge=1, le=1000)] = 64
 

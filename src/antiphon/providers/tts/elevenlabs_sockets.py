@@ -17,9 +17,8 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 import aiohttp
-import msgspec
 
-from antiphon.errors import ProviderError
+from antiphon.errors import UNUSABLE, ProviderError
 from antiphon.providers.failures import Failure, closed, error_for, failed
 from antiphon.providers.http import Patience
 from antiphon.providers.tts.elevenlabs_settings import INACTIVITY_S, Endpoint, Manner
@@ -173,7 +172,7 @@ class Link:
         """Raises ``ProviderError`` for what ends the connection."""
         try:
             message = decode(received)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             text = "the endpoint sent something that is no message of its protocol"
             raise failed(text, "garbage", PROVIDER, "tts") from None
         if message.error:

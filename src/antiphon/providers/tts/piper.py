@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from antiphon.errors import ConfigError, MissingExtra, ProviderRefused
+from antiphon.errors import UNUSABLE, ConfigError, MissingExtra, ProviderRefused
 from antiphon.providers.settings import convert
 from antiphon.providers.tts.piper_worker import Load, Speak
 from antiphon.providers.tts.speech_pool import Engine, SpeechPool
@@ -184,7 +184,7 @@ def _voice(path: str) -> _Voice:
     try:
         text = described.read_bytes()
         description = msgspec.json.decode(text, type=_Description)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNUSABLE) as error:
         raise ConfigError(f"{WHERE}: {described} describes no Piper voice: {error}", code="config.voice") from None
     language = description.language.code or description.espeak.voice
     return _Voice(

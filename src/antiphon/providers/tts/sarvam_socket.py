@@ -13,9 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-
-from antiphon.errors import ProviderError
+from antiphon.errors import UNUSABLE, ProviderError
 from antiphon.providers.failures import Failure, failed
 from antiphon.providers.http import Patience, Waits
 from antiphon.providers.sarvam_http import PROVIDER, SarvamHttp
@@ -154,7 +152,7 @@ class Voices:
             raise closing(socket.close_code, socket.close_reason, self._http.key, PROVIDER, "tts")
         try:
             message = speech_messages.decode(received)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             text = "the endpoint sent something that is no message of its protocol"
             raise failed(text, "garbage", PROVIDER, "tts") from None
         if message.type == "error":
