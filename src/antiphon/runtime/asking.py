@@ -33,6 +33,7 @@ class Asking:
         asked: list[Member[Responder]] | None = None,
     ) -> None:
         """``asked``: everybody who is asked is added to it, a rival in a hedge too."""
+        self._chain = chain
         self._policy = chain.policy
         self._member = member
         self._other = other
@@ -57,6 +58,7 @@ class Asking:
     async def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Raises ``ProviderError``, ``CircuitBreakerOpen`` included, and whatever else a responder raises."""
         tries = self._policy.retries + 1
+        self._pass_by_a_probe()
         while True:
             begun = False
             try:
@@ -77,6 +79,15 @@ class Asking:
                 self._rerouted(self._member.name, error.code, self._member.name)
             await asyncio.sleep(pause)
 
+    def _pass_by_a_probe(self) -> None:
+        """A breaker lets one probe out: of the turns that begin in one moment the others go to who is next."""
+        other = None if self._member.breaker.would_admit else next(self._chain.admitted(self._asked), None)
+        if other is not None:
+            self._rerouted(self._member.name, "breaker.open", other.name)
+            self._asked.append(other)
+            self._member, self._other = other, next(self._chain.admitted(self._asked), None)
+            self.answered_by = other.name
+
     async def _once(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
         p95 = self._member.lateness.p95() if self._policy.hedge and self._other is not None else None
         first = _Request(self._member, self._request, act, self._first_s())
@@ -96,6 +107,7 @@ class Asking:
             raise
         finally:
             await winner.close(error)
+            error = None  # it holds this frame, and would be held by it until a full collection
 
     def _first_s(self) -> float:
         return self._policy.first_within(self._left_s())

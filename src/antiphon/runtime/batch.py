@@ -34,6 +34,9 @@ LIMITS: Mapping[str, StagePolicy] = {
 }
 """Of one attempt (A24 to A28, A55 to A57); the whole answer is the first that is useful."""
 
+OPTIONS = frozenset(StagePolicy.__struct_fields__) - {"between_s", "hedge"}
+"""What of a policy is gone by here: an answer comes in one piece, and there is one provider."""
+
 TURN_S = sum(limit.first_s for limit in LIMITS.values())
 """A turn has the time of one full attempt at each stage; what one stage takes beyond it the others lack."""
 
@@ -156,6 +159,7 @@ class Stage:
         finally:
             if self._member is not None:
                 self._member.book(error)
+            error = None  # it holds this frame, and would be held by it until a full collection
 
     async def _asked(self, ask: Callable[[], Awaitable[object]]) -> object:
         within = self.policy.first_within(self._left())

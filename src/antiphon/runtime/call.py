@@ -11,36 +11,33 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from antiphon.errors import StaleWriter, StoreError, UnknownSession
+import msgspec
+
+from antiphon.errors import StaleWriter, StoreError
 from antiphon.kernel import commands as cmd
 from antiphon.kernel.effects import EffectKind, unfinished
 from antiphon.kernel.events import (
     AnyEvent,
-    CallerHungUp,
     CommandLost,
-    DigitPressed,
     LineAttached,
     LineDropped,
     SessionClosed,
     SessionStarted,
 )
-from antiphon.kernel.policy import encode_policy
+from antiphon.kernel.policy import Policy, encode_policy
 from antiphon.kernel.session import Session
 from antiphon.kernel.state import Phase
 from antiphon.media.playout import Playout
 from antiphon.runtime.driver import Driver, Observe
+from antiphon.runtime.ears import make_ear
 from antiphon.runtime.effects import EffectRunner
 from antiphon.runtime.executor import Executor
-from antiphon.runtime.listen import Ear, Listener
+from antiphon.runtime.line_sink import MAX_EARLY, MAX_EARLY_FACTS, LineSink
 from antiphon.runtime.ports import CallStart, Line
-from antiphon.runtime.recovery import OPEN_TIMEOUT_S, recover
+from antiphon.runtime.recovery import claim_again, recover, settled
 from antiphon.runtime.services import Services
 from antiphon.runtime.speech import Mouth
 
-MAX_EARLY = 250
-"""What a line may bring before its session is open: five seconds of 20 ms frames."""
-MAX_EARLY_FACTS = MAX_EARLY + 50
-"""Facts find room where audio does not: a hang-up must not be lost behind it."""
 CLOSE_NORMAL = 1000
 CLOSE_FAILED = 1011
 """Our fault: the carrier may bring the caller back."""
@@ -48,46 +45,6 @@ CLOSE_TAKEN_OVER = 4001
 """WebSocket close code (private range) that tells a line that a newer one holds its call."""
 
 log = logging.getLogger("antiphon.call")
-
-
-class LineSink:
-    """What one line tells its call. A line that lost its call to a newer one is not listened to any more."""
-
-    __slots__ = ("_call", "ear", "line")
-
-    def __init__(self, call: Call, line: Line) -> None:
-        self._call: Call | None = call
-        self.line = line
-        self.ear: Listener | None = None
-
-    def on_audio(self, audio: bytes) -> None:
-        if self.ear is not None:
-            self.ear.on_audio(audio)
-        elif self._call is not None:
-            self._call.early(lambda: self.on_audio(audio))
-
-    def on_mark(self, name: str) -> None:
-        if self._call is not None:
-            self._call.mark(name)
-
-    def on_digit(self, digit: str) -> None:
-        self._tell(DigitPressed(digit))
-
-    def on_hangup(self, reason: str) -> None:
-        self._tell(CallerHungUp(reason))
-
-    def on_dropped(self, code: str) -> None:
-        self._tell(LineDropped(code))
-        if self._call is not None:
-            self._call.line_gone()
-        self.cut()
-
-    def _tell(self, event: AnyEvent) -> None:
-        if self._call is not None:
-            self._call.tell(self, event)
-
-    def cut(self) -> None:
-        self._call = self.ear = None
 
 
 class Call:
@@ -146,6 +103,12 @@ class Call:
         if self._early is not None and len(self._early) < room:
             self._early.append(later)
 
+    def language_of(self, text: str) -> tuple[str, float]:
+        """The language that the words are in and how sure that is; ("", 0.0) where nobody tells."""
+        identify = self._services.identify
+        guess = identify(text) if identify is not None else None
+        return (guess.language, guess.confidence) if guess is not None else ("", 0.0)
+
     def line_gone(self) -> None:
         """The connection broke: the session waits without ear and mouth."""
         if self._early is None:
@@ -156,7 +119,7 @@ class Call:
     async def _open(self) -> None:
         """Takes the session on: its past from the journal if it has one, else a new one."""
         try:
-            await self._begin()
+            await (self._begin() if self.driver is None else self._come_back(self.driver))
         except Exception:
             # Without a session nobody would ever speak to this caller: end the line, loudly.
             log.exception("the call could not be opened", extra={"call": self.id})
@@ -169,7 +132,7 @@ class Call:
 
     async def _begin(self) -> None:
         services = self._services
-        await self._settled_before()
+        await settled(services.writer, self.id)
         session, self._epoch = await recover(services.journal, self.id)
         services.writer.open(self.id, self._epoch, session.state.seq)
         self.driver = Driver(
@@ -190,21 +153,38 @@ class Call:
                 elif self._executor is not None:
                     self._executor.run(cmd.RunEffect(effect.key, effect.name, effect.kind, effect.arguments), None)
             self.driver.post(LineAttached(self.start.transport, max(self._epoch, session.state.epoch + 1)))
+        self._take_in_early(session)
+
+    def _take_in_early(self, session: Session) -> None:
         early, self._early = self._early or [], None
         for later in early:
             later()
         if session.state.phase is Phase.DETACHED:
             self._detach_parts()  # the line was gone before its session was there
 
-    async def _settled_before(self) -> None:
-        """What an earlier call of this id still has to write comes before what this one reads."""
-        try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await self._services.writer.flush(self.id)
-        except UnknownSession:
+    async def _come_back(self, driver: Driver) -> None:
+        """The caller of a call that waited here is back. Another process may have held it meanwhile, so it is claimed
+        anew; if one has, the journal is taken up where that one left it. While the store is down it goes on in memory.
+        """
+        writer, state = self._services.writer, driver.session.state
+        epoch, is_behind = await claim_again(self._services.journal, writer, self.id, lambda: state.seq)
+        if is_behind:
+            log.info("another process held this call meanwhile", extra={"call": self.id})
+            driver.close()
+            if self._executor is not None:
+                self._executor.effects.close()
+            self._executor = self._mouth = None
+            await self._begin()
             return
-        except (StoreError, TimeoutError) as error:
-            log.warning("an earlier call's end is not on disk yet: %s", error, extra={"call": self.id})
+        if epoch:
+            writer.open(self.id, epoch, state.seq)
+        self._attach_line(driver, epoch)
+        self._take_in_early(driver.session)
+
+    def _attach_line(self, driver: Driver, epoch: int = 0) -> None:
+        self._attach_parts(driver.session)
+        self._epoch = max(epoch, self._epoch + 1, driver.session.state.epoch + 1)
+        driver.post(LineAttached(self.start.transport, self._epoch))
 
     def _checkpoint(self, seq: int, snapshot: bytes) -> None:
         async def save() -> None:
@@ -223,12 +203,16 @@ class Call:
             session=self.id,
             transport=start.transport,
             language=start.language or services.language,
-            policy=encode_policy(services.policy),
+            policy=encode_policy(self._policy()),
             started_at=services.wall_clock(),
             caller=start.caller,
             parameters=start.parameters,
             language_by="chosen" if start.language else "",
         )
+
+    def _policy(self) -> Policy:
+        """What a new session begins with."""
+        return msgspec.structs.replace(self._services.policy, **self.start.policy)
 
     def _attach_parts(self, session: Session) -> None:
         """An ear and a mouth for the present line."""
@@ -238,7 +222,9 @@ class Call:
         media = services.media
         language = session.state.language or self.start.language or services.language
         # A resumed session expects the utterance after the one that was cut off.
-        first = session.state.utterance + (0 if session.state.phase is Phase.NEW else 1)
+        is_new = session.state.phase is Phase.NEW
+        first = session.state.utterance + (0 if is_new else 1)
+        policy = self._policy() if is_new else session.policy
         self._mouth = Mouth(
             call_id=self.id,
             line=line,
@@ -255,7 +241,16 @@ class Call:
             voice_of=media.voice_of,
             post=driver.post,
         )
-        ear = self.sink.ear = self._make_ear(language, first, driver)
+        ear = self.sink.ear = make_ear(
+            services,
+            self.start,
+            line,
+            self._mouth,
+            language=language,
+            first_utterance=first,
+            post=driver.post,
+            ahead=policy.speculate,
+        )
         effects = (
             self._executor.effects
             if self._executor
@@ -272,41 +267,25 @@ class Call:
             post=driver.post,
         )
 
-    def _make_ear(self, language: str, first: int, driver: Driver) -> Listener:
-        services, line = self._services, self.line
-        if services.ear is not None:
-            return services.ear(line, language, first, driver.post)
-        if services.activity is None:
-            raise RuntimeError("an ear needs a voice activity detector")
-        return Ear(
-            call_id=self.id,
-            codec=line.codec,
-            sample_rate=line.sample_rate,
-            language=language,
-            first_utterance=first,
-            activity=services.activity,
-            transcriber=services.stages.transcriber,
-            gate=services.media.gate,
-            post=driver.post,
-            identify=services.identify,
-        )
-
     # -- a newer line -----------------------------------------------------------------------------
 
     def take_over(self, start: CallStart, line: Line) -> LineSink:
         """The newest line of a call holds it, at once; the older one is told and closed (F21)."""
-        old, self.start = self.sink, start
+        old, self.start, waited = self.sink, start, self.is_detached
         if self._early is None:
+            if not waited:
+                self.post(LineDropped("line.taken_over"))  # its mouth says what was heard, before it is gone
             self._detach_parts()
         old.cut()
         self.sink = LineSink(self, line)
         old.line.close(CLOSE_TAKEN_OVER, "session.taken_over")
         if self.driver is None or self._early is not None:
             return self.sink  # still opening: the parts will be made for the newest line
-        session = self.driver.session
-        self._attach_parts(session)
-        self._epoch = max(self._epoch, session.state.epoch) + 1
-        self.driver.post(LineAttached(start.transport, self._epoch))
+        if waited:
+            self._early = []
+            self._opening = asyncio.ensure_future(self._open())
+        else:
+            self._attach_line(self.driver)
         return self.sink
 
     # -- commands ---------------------------------------------------------------------------------
@@ -352,6 +331,7 @@ class Call:
         driver.post(SessionClosed(reason))
         driver.close()
         self._services.writer.close_session(self.id)
+        self._executor = None  # it knows this call
         self._released(self)
 
     def _detach_parts(self) -> None:
@@ -379,6 +359,7 @@ class Call:
         if self.driver is not None:
             self.driver.close()
             self._services.writer.close_session(self.id)
+        self._executor = None
         self.line.close(1012 if why == "server.restart" else CLOSE_TAKEN_OVER, why)
 
     @property
@@ -389,6 +370,11 @@ class Call:
             Phase.ENDED,
             Phase.CLOSED,
         )
+
+    @property
+    def is_coming_back(self) -> bool:
+        """Its caller is on the line again, and whose it is by now is being looked up."""
+        return self.driver is not None and self._early is not None
 
     @property
     def is_detached(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -86,6 +87,32 @@ def breaker_of(name: str, policy: StagePolicy, clock: Callable[[], float], told:
         log.log(level, "the breaker of %s is %s", name, new, extra={**told, "before": str(old)})
 
     return CircuitBreaker(policy.failures, policy.open_s, name=name, clock=clock, on_change=changed)
+
+
+_shared: dict[int, dict[tuple[object, ...], CircuitBreaker]] = {}
+"""By provider, for as long as it lives."""
+_MOST_SHARED = 64
+"""Breakers of one provider: one for each stage and set of limits."""
+
+
+def breaker_for(provider: object, stage: str, policy: StagePolicy, clock: Callable[[], float]) -> CircuitBreaker:
+    """The breaker of this very object in this stage: the same for all who ask with the same limits and clock.
+
+    An object that takes no weak reference (``__slots__`` without ``__weakref__``) gets a new one each time.
+    """
+    kept = _shared.get(id(provider))
+    if kept is None:
+        try:
+            weakref.finalize(provider, _shared.pop, id(provider), None).atexit = False
+        except TypeError:
+            return breaker_of(stage, policy, clock, {"stage": stage})
+        kept = _shared[id(provider)] = {}
+    key = (stage, policy.failures, policy.open_s, clock)
+    if key not in kept:
+        if len(kept) >= _MOST_SHARED:
+            del kept[next(iter(kept))]
+        kept[key] = breaker_of(stage, policy, clock, {"stage": stage})
+    return kept[key]
 
 
 class Chain(Generic[P]):

@@ -22,6 +22,7 @@ from antiphon.runtime.asking import Asking, Rerouted
 from antiphon.runtime.chain import Member
 from antiphon.runtime.ports import Act, Intent, ReplyEnd, ReplyPart, ReplyRequest, Responder
 from antiphon.runtime.stages import Stages
+from antiphon.runtime.tape import Tape
 from antiphon.runtime.understanding import find_intent, find_passages
 from antiphon.runtime.voicing import Rehearsal
 
@@ -62,8 +63,7 @@ class Draft:
         self._left_s = left_s
         self._rate, self._voice = rate, voice
         self._rehearsal_taken = False
-        self._parts: list[ReplyPart] = []
-        self._news = asyncio.Event()
+        self._tape: Tape[ReplyPart] = Tape()
         self._act: asyncio.Future[Act] = asyncio.get_running_loop().create_future()
         self.intent = asyncio.ensure_future(find_intent(stages.intent, order.text, order.language, history))
         self.passages = asyncio.ensure_future(find_passages(stages.retrieval, order.text, order.language, history))
@@ -76,11 +76,8 @@ class Draft:
     # -- writing ----------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        try:
-            await self._understand()
-            await self._generate(_result(self.intent, Intent("", 0.0)), _result(self.passages, ()))
-        finally:
-            self._news.set()
+        await self._understand()
+        await self._generate(_result(self.intent, Intent("", 0.0)), _result(self.passages, ()))
 
     async def _understand(self) -> None:
         """Nobody waits for a draft: what is late is waited for until it is adopted, and the turn's time runs."""
@@ -117,8 +114,7 @@ class Draft:
         async with aclosing(asking.parts(self._act_when_adopted)) as parts:
             async for part in parts:
                 self.answered_by = asking.answered_by
-                self._parts.append(part)
-                self._news.set()
+                self._tape.add(part)
                 if isinstance(part, ReplyEnd):
                     first = first or next(iter(segmenter.flush()), "")
                 else:
@@ -145,24 +141,11 @@ class Draft:
 
     # -- being wanted, or not ---------------------------------------------------------------------
 
-    async def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
+    def parts(self, act: Act) -> AsyncGenerator[ReplyPart, None]:
         """Adopts it: all parts from the first on, as they come. Closing it ends the request."""
         if not self._act.done():
             self._act.set_result(act)
-        given = 0
-        try:
-            while True:
-                while given < len(self._parts):
-                    given += 1
-                    yield self._parts[given - 1]
-                if self._task.done():
-                    self._task.result()
-                    return
-                self._news.clear()
-                await self._news.wait()
-        finally:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        return self._tape.read(self._task)
 
     @property
     def is_failed(self) -> bool:

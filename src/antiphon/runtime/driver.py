@@ -88,6 +88,8 @@ class Driver:
         finally:
             self._busy = False
             self._rearm()
+            if self.closed:
+                self._let_go()
 
     def _step(self, event: AnyEvent) -> None:
         entry, commands = self.session.receive(event, self.now_ms())
@@ -160,3 +162,14 @@ class Driver:
         self.closed = True
         self._inbox.clear()
         self._rearm()
+        if not self._busy:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Whoever gave these knows this driver: held on to, both would stay in memory until a full collection, which
+        is seldom."""
+        self._execute, self._checkpoint, self._observe = _nobody, None, None
+
+
+def _nobody(command: AnyCommand, error: Exception | None) -> None:
+    """Carries nothing out."""

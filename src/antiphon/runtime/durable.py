@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Literal
 
 import msgspec
 
-from antiphon.errors import StaleWriter
+from antiphon.errors import StaleWriter, StoreError
 from antiphon.kernel.commands import AnyCommand, RunEffect
+from antiphon.kernel.events import Entry
+from antiphon.runtime.ports import Journal
 
 OnDurable = Callable[[Exception | None], None]
 WhenDown = Literal["go_on", "refuse"]
+
+_HOPELESS = frozenset({"store.unknown_session", "store.gap", "store.bad_batch", "store.bad_session"})
+"""Errors of one session that no second try mends."""
 
 
 class WriterState(msgspec.Struct, frozen=True):
@@ -41,6 +47,27 @@ def may_proceed(command: AnyCommand, error: Exception | None, when_down: WhenDow
     if isinstance(error, StaleWriter) or isinstance(command, RunEffect):
         return False
     return when_down == "go_on"
+
+
+def is_hopeless(result: object) -> bool:
+    return isinstance(result, StaleWriter) or (isinstance(result, StoreError) and result.code in _HOPELESS)
+
+
+async def holds_others(journal: Journal, session: str, pending: Iterable[Entry]) -> bool:
+    """Whether the journal's entries of this session are others than those that ``pending``, all there is here, has."""
+    try:
+        theirs = await journal.read(session, 0)
+    except StoreError:
+        return False  # then the journal's own check refuses what does not fit
+    return theirs != list(islice(pending, len(theirs)))
+
+
+def history_unread() -> StoreError:
+    """For a caller who came back to another process while the store was down: their call began anew, without what was
+    said before. Two conversations cannot be folded as one: the older stays what it is, the newer is kept by nobody.
+    """
+    text = "what was said before could not be read when the caller came back: this call goes on in memory alone"
+    return StoreError(text, code="store.history_unread")
 
 
 def resolve(future: asyncio.Future[None], error: Exception | None) -> None:
@@ -82,11 +109,27 @@ class Waits:
         self._reason = reason
         self._queue: deque[Waiter] = deque()  # in order of deadline, since every wait is equally long
         self._timer: asyncio.TimerHandle | None = None
+        self._somebody = asyncio.Event()
+
+    async def nobody(self, seconds: float) -> None:
+        """Returns after so long, or as soon as somebody waits or ``hurry`` is called."""
+        if self._queue or not seconds:
+            return
+        self._somebody.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._somebody.set)
+        try:
+            await self._somebody.wait()
+        finally:
+            timer.cancel()
+
+    def hurry(self) -> None:
+        self._somebody.set()
 
     def add(self, seq: int, callback: OnDurable) -> Waiter:
         loop = asyncio.get_running_loop()
         waiter = Waiter(seq, callback, loop.time() + self._limit_s)
         self._queue.append(waiter)
+        self.hurry()
         if self._timer is None:
             self._timer = loop.call_at(waiter.deadline, self._overdue)
         return waiter

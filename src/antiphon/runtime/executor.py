@@ -15,6 +15,7 @@ from antiphon.kernel.events import (
     IntentReady,
     LanguageSwitched,
     PassagesReady,
+    ReplyGenerated,
     SpeculationEnded,
     StageFailed,
     StageRerouted,
@@ -63,28 +64,13 @@ class Executor:
         self._tried: list[Member[Responder]] = []
         """Who was asked in the present turn."""
         self._understanding: dict[asyncio.Task[None], None] = {}  # a set's order would differ from run to run
-        self._do: dict[type, Callable[[Any], None]] = {
-            cmd.SetLanguage: self._set_language,
-            cmd.FinishUtterance: lambda order: ear.finish(order.utterance),
-            cmd.Classify: self._classify,
-            cmd.Retrieve: self._retrieve,
-            cmd.Speculate: self._speculate,
-            cmd.DropSpeculation: lambda _: self._drop_draft(),
-            cmd.StartReply: self._start_reply,
-            cmd.Say: mouth.say,
-            cmd.CancelReply: self._cancel_reply,
-            cmd.AbandonAttempt: self._abandon_attempt,
-            cmd.PausePlayout: lambda order: mouth.pause(order.turn),
-            cmd.ResumePlayout: lambda order: mouth.resume(order.turn),
-            cmd.CloseSession: lambda order: end(order.reason),
-        }
 
     def run(self, command: cmd.AnyCommand, error: Exception | None) -> None:
         """``error``: the command was to wait for its entry to be durable, and that failed."""
         if isinstance(command, cmd.RunEffect):
             self.effects.run(command, error)
         else:
-            self._do[type(command)](command)
+            _DO[type(command)](self, command)
 
     def _set_language(self, order: cmd.SetLanguage) -> None:
         self._ear.hint(order.language)
@@ -190,6 +176,13 @@ class Executor:
             post=self._post,
         )
 
+    def _repeat(self, order: cmd.Repeat) -> None:
+        mouth = self._mouth
+        mouth.begin_attempt(order.turn, order.attempt)
+        for text in order.texts:
+            mouth.speak(order.turn, order.attempt, text, order.language)
+        mouth.complete(ReplyGenerated(order.turn, order.attempt, len(order.texts), order.ends_call, order.sources))
+
     def _source(self, order: cmd.StartReply) -> Source:
         """The draft of this very turn, if there is one that is well; else a request."""
         draft = self._draft
@@ -273,3 +266,21 @@ class Executor:
             self._attempt = None
         for task in list(self._understanding):
             task.cancel()
+
+
+_DO: dict[type, Callable[[Executor, Any], None]] = {
+    cmd.SetLanguage: Executor._set_language,
+    cmd.FinishUtterance: lambda self, order: self._ear.finish(order.utterance),
+    cmd.Classify: Executor._classify,
+    cmd.Retrieve: Executor._retrieve,
+    cmd.Speculate: Executor._speculate,
+    cmd.DropSpeculation: lambda self, _: self._drop_draft(),
+    cmd.StartReply: Executor._start_reply,
+    cmd.Say: lambda self, order: self._mouth.say(order),
+    cmd.Repeat: Executor._repeat,
+    cmd.CancelReply: Executor._cancel_reply,
+    cmd.AbandonAttempt: Executor._abandon_attempt,
+    cmd.PausePlayout: lambda self, order: self._mouth.pause(order.turn),
+    cmd.ResumePlayout: lambda self, order: self._mouth.resume(order.turn),
+    cmd.CloseSession: lambda self, order: self._end(order.reason),
+}

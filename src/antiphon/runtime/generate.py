@@ -60,12 +60,19 @@ class Attempt:
         self._effects = effects
         self._post = post
         self._told = {"call": session, "turn": order.turn}
-        self._task = asyncio.ensure_future(self._run())
+        self._task: asyncio.Task[None] | None = asyncio.ensure_future(self._run())
         # Not in the task itself: one that is cancelled before its first step never runs.
-        self._task.add_done_callback(lambda _: source.release())
+        self._task.add_done_callback(self._over)
 
     def cancel(self) -> None:
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._source.release()
+        # Both know this attempt: held on to, they would stay in memory until a full collection, which is seldom.
+        self._task = None
+        del self._source
 
     async def _run(self) -> None:
         try:
@@ -117,8 +124,8 @@ class Attempt:
         return 1
 
     async def _act(self, name: str, kind: str, arguments: str) -> str:
-        """The same act asked for again by a later attempt at this turn has the same key, so it runs once."""
+        """The same act asked for again by a later attempt at this question has the same key, so it runs once."""
         what = hashlib.blake2b(f"{name}\0{arguments}".encode(), digest_size=8).hexdigest()
-        key = f"{self._session}:{self._order.turn}:{name}:{what}"
         order = self._order
+        key = f"{self._session}:{order.asked_in or order.turn}:{name}:{what}"
         return await self._effects.request(EffectRequested(order.turn, order.attempt, key, name, kind, arguments))

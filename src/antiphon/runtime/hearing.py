@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from antiphon.errors import AntiphonError, ProviderError, ProviderTimeout
+from antiphon.runtime.breaker import CircuitBreakerOpen
 from antiphon.runtime.chain import BLAMELESS, Chain, Member
 from antiphon.runtime.ports import Heard, Transcriber, TranscriberStream
 
@@ -45,8 +45,9 @@ class Hearing:
     async def close(self) -> None:
         """Its members are closed by themselves."""
 
-    def status(self) -> dict[str, Any]:
-        return self.chain.status()
+
+def _nobody(heard: Heard) -> None:
+    """Whom a stream tells that is closed."""
 
 
 class _Ear:
@@ -81,7 +82,10 @@ class _Ear:
 
 
 class _Utterance:
-    """What is known of one until its end: its audio, who was asked, on which stream, and by when its final is due."""
+    """What is known of one until its end: its audio, who was asked, on which stream.
+
+    ``timer``: when its final is due, or when its transcriber is asked again.
+    """
 
     __slots__ = ("audio", "because", "ear", "is_finished", "number", "timer", "tried")
 
@@ -134,6 +138,8 @@ class _Stream:
         self._current = _Utterance(utterance + 1)
         if current.ear is not None:
             self._ask_final(current)
+        elif current.timer is not None:
+            return  # a second try is to come, which gets all of it
         elif self._assign(current, current.because):
             self._say_again(current)
         else:
@@ -151,8 +157,12 @@ class _Stream:
         for utterance in (self._current, *self._owed.values()):
             self._leave(utterance, asyncio.CancelledError())
         self._owed.clear()
+        # They know each other: only a full collection, which is seldom, would find them.
         for ear in self._ears:
             ear.stream.close()
+            del ear.stream
+        self._ears = []
+        self._on_heard = _nobody
 
     # -- who hears an utterance -------------------------------------------------------------------
 
@@ -273,27 +283,39 @@ class _Stream:
     def _give_up(self, utterance: _Utterance, error: ProviderError) -> None:
         """The next transcriber hears it from its beginning."""
         self._leave(utterance, error)
-        if self._assign(utterance, error.code) or self._ask_again(utterance, error):
+        if self._assign(utterance, error.code):
             told = ("somebody is asked instead of %s: %s", error.provider, error.code)
             log.warning(*told, extra={"stage": "stt"})
             self._say_again(utterance)
-        elif utterance.is_finished:  # else its end is still to come, and is answered then
-            self._answer(utterance)
+        elif (member := self._chain.again(utterance.tried, error)) is not None:
+            pause = self._chain.policy.pause_s(error)
+            log.warning("%s is asked again in %g s: %s", member.name, pause, error.code, extra={"stage": "stt"})
+            loop = asyncio.get_running_loop()
+            utterance.timer = loop.call_later(pause, self._ask_again, utterance, member)
+        else:
+            self._nobody_is_left(utterance)
         self._close_unused()
 
-    def _ask_again(self, utterance: _Utterance, error: ProviderError) -> bool:
+    def _ask_again(self, utterance: _Utterance, member: Member[Transcriber]) -> None:
         """The only one there is, once more, on a new stream."""
-        member = self._chain.again(utterance.tried, error)
-        if member is None:
-            return False
+        utterance.timer = None
         utterance.tried.append(member)
-        member.enter()
+        try:
+            member.enter()
+        except CircuitBreakerOpen:  # it failed elsewhere during the pause
+            self._nobody_is_left(utterance)
+            return
         try:
             utterance.ear = self._listen(member, utterance)
         except AntiphonError as failure:
             member.book(failure)
-            return False
-        return True
+            self._nobody_is_left(utterance)
+            return
+        self._say_again(utterance)
+
+    def _nobody_is_left(self, utterance: _Utterance) -> None:
+        if utterance.is_finished:  # else its end is still to come, and is answered then
+            self._answer(utterance)
 
     def _answer(self, utterance: _Utterance) -> None:
         """Nobody heard it: that is an error, not silence."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from antiphon.errors import ProviderError
 from antiphon.media.codec import encode
+from antiphon.media.resample import resampled
 from antiphon.runtime.ports import Synthesizer
 
 RENDER_TIMEOUT_S = 5.0
@@ -43,7 +44,7 @@ class PhraseBook:
         self._texts = texts
         self._rate = sample_rate
         self._clips: dict[tuple[str, str], tuple[Clip, ...]] = {}
-        self._encoded: dict[tuple[str, str, int, str], bytes] = {}
+        self._encoded: dict[tuple[str, str, int, str, int], bytes] = {}
         self._tone = Clip("", _tone(sample_rate))
 
     async def prepare(
@@ -105,15 +106,17 @@ class PhraseBook:
                 return Clip(text, pcm)
         return None
 
-    def clip(self, kind: str, language: str, variant: int, codec: str) -> tuple[str, bytes]:
-        """(text, audio in ``codec``). Another variant, or the tone, stands in for what was not rendered."""
+    def clip(self, kind: str, language: str, variant: int, codec: str, sample_rate: int = 8000) -> tuple[str, bytes]:
+        """(text, audio in ``codec`` at ``sample_rate`` Hz). Another variant, or the tone, stands in for what was not
+        rendered. Converted once, and kept.
+        """
         clips = self._clips.get((language, kind), ())
         index = variant % len(clips) if clips else -1
         clip = clips[index] if clips else self._tone
-        key = (kind, language, index, codec)
+        key = (kind, language, index, codec, sample_rate)
         audio = self._encoded.get(key)
         if audio is None:
-            audio = self._encoded[key] = encode(codec, clip.pcm)
+            audio = self._encoded[key] = encode(codec, resampled(clip.pcm, self._rate, sample_rate))
         return clip.text, audio
 
 

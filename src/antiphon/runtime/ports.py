@@ -6,13 +6,15 @@ does so in a worker of its own. Audio is bytes. ``pcm`` always means signed 16-b
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from antiphon.kernel.events import Entry, Passage
 from antiphon.kernel.history import Message
+from antiphon.media.played import Played
 
 # -- hearing ------------------------------------------------------------------------------------
 
@@ -56,6 +58,7 @@ class Transcriber(Protocol):
     One that hears some languages only says so with an attribute ``hears``: their primary subtags, such as ``("en",)``.
     It is optional and read by ``providers.wiring.unheard``, so that an operator is told before a caller finds out.
 
+    One whose finals come sooner or later than ``Policy.final_expected_ms`` may say so with an attribute of that name.
     One that needs more for a final than ``Policy.final_ms`` gives says so with an attribute ``final_ms``: milliseconds
     from ``finish`` to the final, as a rule and with room to spare. Optional; ``assembly.policy_of`` reads it. The
     stage's own ``[stt.limits] first_s`` ends every wait, so more than that is of no use.
@@ -238,14 +241,38 @@ class CallSink(Protocol):
         """The connection is gone; the call may come back on another."""
 
 
+class WordSink(CallSink, Protocol):
+    """The receiving half for a line that also brings words (``CallStart.words``)."""
+
+    def on_speaking(self) -> None:
+        """The caller's voice has begun; its words follow."""
+
+    def on_fragment(self, text: str, settled: bool) -> None:
+        """Words of an outside transcriber. Settled ones stand; others are a guess that the next fragment replaces."""
+
+    def on_turn_end(self) -> None:
+        """The caller is done: their turn is over now."""
+
+    def on_text(self, text: str, language: str) -> None:
+        """A typed line, a whole turn at once. ``language``: a BCP 47 tag, "" where it is to be told from the words."""
+
+
+CALL_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+"""X37: an opaque id that is safe in a path, a key and a log line."""
+
+
 class CallStart(msgspec.Struct, frozen=True):
-    """What a line knows when its call begins. ``call_id`` fits ``[A-Za-z0-9_.:-]{1,255}`` (X37)."""
+    """What a line knows when its call begins. ``call_id`` fits ``CALL_ID``."""
 
     call_id: str
     transport: str
     language: str = ""
     caller: str = ""
     parameters: dict[str, str] = {}
+    words: bool = False
+    """The line may bring words instead of sound; the first kind that comes decides."""
+    policy: dict[str, bool | int] = {}
+    """Fields of ``kernel.policy.Policy`` that are otherwise on this line; they count for a session that is new."""
 
 
 class Switchboard(Protocol):
@@ -265,7 +292,13 @@ class VoiceMember(Protocol):
     """One call's place in the shared voice activity detector."""
 
     def push(self, audio: bytes) -> None:
-        """Audio in the codec given to ``join``, 8 kHz, any length."""
+        """Audio in the codec and at the rate given to ``join``, any length."""
+
+    def ago_ms(self, position_ms: int) -> float:
+        """How long ago the audio up to there (since ``join``) was spoken, as far as that is known; else 0."""
+
+    def recent(self, size: int) -> bytes:
+        """The last ``size`` bytes pushed, as far as they are kept: 400 ms at least."""
 
     def leave(self) -> None: ...
 
@@ -275,8 +308,21 @@ class VoiceActivity(Protocol):
 
     async def start(self) -> None: ...
 
-    def join(self, codec: str, on_window: Callable[[float], None]) -> VoiceMember:
-        """``on_window(p)`` is called on the loop's thread for each 256 samples (32 ms), in order; p in 0..1."""
+    def join(
+        self,
+        codec: str,
+        on_window: Callable[[float], None],
+        *,
+        sample_rate: int = 8000,
+        played: Played | None = None,
+    ) -> VoiceMember:
+        """``on_window(p)`` is called on the loop's thread for each 32 ms of audio, in order; p in 0..1.
+
+        ``played`` is what the caller is sent: what comes back of it is no speech. A detector may leave that to others.
+
+        ``codec`` is ``mulaw``, ``alaw`` or ``pcm16``, ``sample_rate`` 8000, 16000, 24000 or 48000 Hz. Raises
+        ``ValueError`` for others.
+        """
 
     async def close(self) -> None: ...
 
@@ -325,6 +371,9 @@ class Journal(Protocol):
     async def save_snapshot(self, session: str, epoch: int, seq: int, data: bytes) -> None: ...
 
     async def load_snapshot(self, session: str) -> tuple[int, bytes] | None: ...
+
+    async def session(self, session: str) -> SessionRow:
+        """Its row in the listing, however old it is. Raises ``UnknownSession``."""
 
     async def sessions(self, limit: int = 50) -> list[SessionRow]:
         """Newest first."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 
-from antiphon.errors import ReplayDiverged, StoreError, UnknownSession
+from antiphon.errors import UNUSABLE, ReplayDiverged, StaleWriter, StoreError, UnknownSession
 from antiphon.kernel.events import AnyEvent, SessionStarted
 from antiphon.kernel.policy import Policy, decode_policy, encode_policy
 from antiphon.kernel.session import Session, replay
 from antiphon.runtime.ports import Journal
+from antiphon.runtime.writer import JournalWriter
 
 OPEN_TIMEOUT_S = 2.0
 
@@ -39,7 +41,7 @@ async def recover(journal: Journal, call_id: str) -> tuple[Session, int]:
         return Session(), 0
     try:
         return replay(entries, session=session), epoch
-    except (ReplayDiverged, msgspec.DecodeError) as error:
+    except (ReplayDiverged, *UNUSABLE) as error:
         # An older release decided otherwise, or by a policy that this one refuses. The caller is not
         # to be dropped for it.
         log.warning("the session is resumed under changed rules: %s", error, extra={"call": call_id})
@@ -49,12 +51,47 @@ async def recover(journal: Journal, call_id: str) -> tuple[Session, int]:
     return session, epoch
 
 
+async def settled(writer: JournalWriter, call_id: str) -> Exception | None:
+    """What an earlier line of this call still has to write comes before what the next one reads; else why it is not."""
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await writer.flush(call_id)
+    except UnknownSession:
+        return None
+    except (StoreError, TimeoutError) as error:
+        log.warning("an earlier line's end is not on disk yet: %s", error, extra={"call": call_id})
+        return error
+    return None
+
+
+async def claim_again(
+    journal: Journal, writer: JournalWriter, call_id: str, last_seq: Callable[[], int]
+) -> tuple[int, bool]:
+    """Claims a call that waited in this process, whose last entry is ``last_seq()``.
+
+    Gives the epoch, and whether somebody else has held the call meanwhile. The epoch is 0 where it cannot be claimed,
+    because the store is down or took not all that was said before.
+    """
+    failure = await settled(writer, call_id)
+    if failure is not None:
+        return 0, isinstance(failure, StaleWriter)
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            epoch = await journal.claim(call_id)
+            theirs = await journal.read(call_id, last_seq())
+    except (StoreError, TimeoutError) as error:
+        log.warning("the journal is not there, the call goes on in memory: %s", error, extra={"call": call_id})
+        return 0, False
+    # What happened here between the two was written under the epoch of before, and refused.
+    return epoch, bool(theirs) or isinstance(await settled(writer, call_id), StaleWriter)
+
+
 def _readable(event: AnyEvent) -> AnyEvent:
     """A first entry whose policy cannot be read gets the policy of now."""
     if isinstance(event, SessionStarted):
         try:
             decode_policy(event.policy)
-        except msgspec.DecodeError:
+        except UNUSABLE:
             return msgspec.structs.replace(event, policy=encode_policy(Policy()))
     return event
 
@@ -64,6 +101,6 @@ def _restore(kept: tuple[int, bytes] | None, call_id: str) -> tuple[Session, int
     if kept is not None:
         try:
             return Session.restore(kept[1]), kept[0]
-        except msgspec.DecodeError as error:
+        except UNUSABLE as error:
             log.warning("the journal is read from its start: %s", error, extra={"call": call_id})
     return Session(), 0

@@ -30,8 +30,8 @@ def wall_clock() -> str:
 class Media:
     """How audio is sent and heard. ``message_ms`` and ``lead_ms`` as in ``media.playout``."""
 
-    message_ms: int = 20
-    lead_ms: int = 120
+    message_ms: int = 100
+    lead_ms: int = 200
     gate: GateSettings = field(default_factory=GateSettings)
     voice: str = ""
     voices: Mapping[str, str] = field(default_factory=dict)

@@ -40,6 +40,7 @@ class Mouth:
         self._phrases = phrases
         self._post = post
         self._track = Track(call_id=call_id, line=line, playout=playout, wheel=wheel, post=post)
+        self.played = self._track.played
         self._synthesis = Synthesis(self._track, voices=voices, voice_of=voice_of, post=post)
         self._said = 0
 
@@ -67,7 +68,8 @@ class Mouth:
                 synthesis.break_off("tts.stalled", "")
             if not (stalled and old):
                 return  # it is heard, or the next attempt will be
-        text, audio = self._phrases.clip(order.phrase, order.language, self._said, self.line.codec)
+        line = self.line
+        text, audio = self._phrases.clip(order.phrase, order.language, self._said, line.codec, line.sample_rate)
         self._said += 1
         number = track.ready(order.turn, order.attempt, text, order.phrase, order.language)
         track.add(order.turn, number, text, audio)

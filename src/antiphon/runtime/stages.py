@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tts: StagePolicy = StagePolicy(first_s=2.0, between_s=1.0, open_s=30.0)
     intent: StagePolicy = StagePolicy(first_s=2.0, retries=0, open_s=30.0)
     retrieval: StagePolicy = StagePolicy(first_s=2.0, retries=0, open_s=30.0)
+
+
+_ONE_ANSWER = ("first_s", "failures", "open_s")
+_TRIES = ("retries", "retry_pause_s", *_ONE_ANSWER)
+
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "stt": frozenset(("share", *_TRIES)),
+    "llm": frozenset(StagePolicy.__struct_fields__),
+    "tts": frozenset(("between_s", *_TRIES)),
+    "intent": frozenset(_ONE_ANSWER),
+    "retrieval": frozenset(_ONE_ANSWER),
+}
+"""What of its policy each stage goes by; of the rest it has no use, and settings that name it are refused."""
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,7 @@ class Synthesis:
             self._post(StageRerouted(turn, item.attempt, "tts", member.name, failure.code, other.name))
             item.rehearsal = None
             if other is member:
-                await asyncio.sleep(
-                    max(getattr(failure, "retry_after_s", None) or 0.0, self._voices.policy.retry_pause_s)
-                )
+                await asyncio.sleep(self._voices.policy.pause_s(failure))
             member = other
             if track.sounding == number and self._task is me:
                 number = self._go_on(turn, number, item)

@@ -21,7 +21,8 @@ from antiphon.kernel.events import (
     SegmentStarted,
 )
 from antiphon.kernel.history import whole_words
-from antiphon.media.playout import Edge, Playout
+from antiphon.media.played import Played
+from antiphon.media.playout import SLACK_MS, Edge, Playout
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.ports import Line
 
@@ -49,6 +50,8 @@ class Track:
         """The segment that has audio and may get more; -1: none."""
         self.is_dry = False
         """The caller hears nothing although more is to come."""
+        self.played = Played(line.codec, line.sample_rate)
+        """What the line is told, for whoever must know the agent's own voice."""
         self._playout = playout
         self._wheel = wheel
         self._post = post
@@ -60,6 +63,8 @@ class Track:
         """The first place of the present attempt."""
         self._started: set[int] = set()
         self._current = -1
+        self._idle_until = 0.0
+        """Of the wheel's time, ms: playout has nothing to send or tell before, unless something is changed in it."""
 
     # -- filling ----------------------------------------------------------------------------------
 
@@ -91,6 +96,7 @@ class Track:
         """More of a segment, in the line's codec; ``words`` as in ``media.playout``. False: there is no room for it."""
         if turn != self.turn:
             return False
+        self._idle_until = 0.0
         if number == self.sounding:
             return self._playout.add(turn, len(self._places) - 1, audio, words)
         place = len(self._places)
@@ -104,7 +110,7 @@ class Track:
     def end_segment(self, turn: int) -> None:
         """The sounding segment is complete."""
         if turn == self.turn and self.sounding >= 0:
-            self.sounding = -1
+            self.sounding, self._idle_until = -1, 0.0
             self._playout.end_segment(turn, len(self._places) - 1, self._text)
 
     def end(self, generated: ReplyGenerated) -> None:
@@ -115,6 +121,7 @@ class Track:
 
     def play(self) -> None:
         """There is something to send."""
+        self._idle_until = 0.0
         self._wheel.join(self)
 
     # -- taking back ------------------------------------------------------------------------------
@@ -132,6 +139,7 @@ class Track:
         turn, number = self.turn, self.sounding
         if number < 0:
             return None
+        self._idle_until = 0.0
         left = self._playout.cut_tail(turn) if self.is_heard else None
         self.sounding = -1
         if left is None:
@@ -146,6 +154,7 @@ class Track:
 
     def abandon(self) -> None:
         """Drops what of the present attempt has not begun to be sent, save the rest of a segment that is heard."""
+        self._idle_until = 0.0
         first = len(self._places) if self.is_heard else self._first_place
         if not self.is_heard:
             self.sounding = -1
@@ -155,7 +164,7 @@ class Track:
         """Silence. Returns what was heard."""
         heard, clear = self._playout.cancel(self.turn, self._wheel.now_ms())
         if clear:
-            self.line.clear()
+            self._clear()
         segment = self._places[heard.segment] if heard.segment >= 0 else -1
         stopped = PlayoutStopped(self.turn, segment, heard.chars)
         self.turn = self.sounding = -1
@@ -163,8 +172,13 @@ class Track:
         return stopped
 
     def pause(self) -> None:
+        self._idle_until = 0.0
         if self._playout.pause(self._wheel.now_ms()):
-            self.line.clear()
+            self._clear()
+
+    def _clear(self) -> None:
+        self.line.clear()
+        self.played.clear(self._wheel.now_ms())
 
     def resume(self) -> None:
         self._playout.resume(self._wheel.now_ms())
@@ -178,6 +192,8 @@ class Track:
 
     def pump(self, now_ms: float) -> bool:
         """Sends what is due (``Paced``)."""
+        if now_ms < self._idle_until:
+            return True
         out, edges = self._playout.pull(now_ms)
         line, sent = self.line, False
         for piece in out:
@@ -185,6 +201,7 @@ class Track:
                 line.mark(piece)
             else:
                 line.send(piece)
+                self.played.send(piece, now_ms)
                 sent = True
         if edges:
             for edge in edges:
@@ -193,9 +210,12 @@ class Track:
             # The dry spell is over in the middle of a segment: the caller hears the agent again.
             self.is_dry = False
             self._post(SegmentStarted(self.turn, self._current))
-        return self._playout.due(now_ms) is not None
+        due = self._playout.due(now_ms)
+        self._idle_until = due - SLACK_MS if due is not None else 0.0
+        return due is not None
 
     def on_mark(self, name: str) -> None:
+        self._idle_until = 0.0
         for edge in self._playout.on_mark(name, self._wheel.now_ms()):
             self._report(edge)
 

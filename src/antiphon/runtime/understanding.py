@@ -53,3 +53,4 @@ async def _ask(chain: Chain[P], call: Callable[[P], Awaitable[T]]) -> T:
         raise
     finally:
         member.book(error)
+        error = None  # it holds this frame, and would be held by it until a full collection

@@ -1,8 +1,9 @@
 """Voice activity for all calls of a process: one batched Silero model in one thread of low priority.
 
 On the loop's thread a call's audio is appended to a bytearray and nothing else happens until a window of
-256 samples is complete. Windows that become complete within a few milliseconds of each other, whichever
-calls they belong to, go to the thread as one job, and their probabilities come back as one callback.
+32 ms is complete. Windows that become complete soon after each other (``GATHER_S``), whichever calls they
+belong to, go to the thread as one job, and their probabilities come back as one callback. Audio at more than
+8 kHz is brought down to it in the thread.
 
 The thread does not save processor time, it removes stalls: at nice +10 the kernel lets the loop run first,
 so that a batch of hundreds of windows never delays a frame. At most one job is under way. What completes
@@ -30,19 +31,22 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-from antiphon.media.activity import WINDOW_BYTES, ActivityBatch
+from antiphon.media.activity import ActivityBatch, form_of
+from antiphon.media.played import Played
 from antiphon.media.silero import Floats
+from antiphon.runtime.vad_member import Member
 
 NICENESS = 10
-BACKLOG_WINDOWS = 31
-"""Windows (of 32 ms) that a call may have waiting: about a second. More, and the oldest are dropped."""
-GATHER_S = 0.010
-GATHER_PER_CALL_S = 0.00025
+GATHER_S = 0.032
+GATHER_PER_CALL_S = 0.0006
 """How long the first complete window waits for others. A batch is what makes the model cheap, but with few
-calls it is cheap anyway and the wait would only delay the answer; so the wait grows with the calls, to 10 ms."""
+calls it is cheap anyway and the wait would only delay the answer; so the wait grows with the calls, to 32 ms. The end
+of a turn is not delayed by it, as that is counted from when the caller fell silent; a barge-in is noticed by as much
+later."""
 RESTART_S, RESTART_MAX_S = 0.05, 5.0
 
-_Round = tuple[list[int], list[tuple[str, bytes]]]  # slots, and their windows by codec
+# slots, their windows by form, and what was played to each meanwhile
+_Round = tuple[list[int], list[tuple[str, bytes]], list[bytes | None]]
 _Job = tuple[list[int], list[_Round]]  # slots with a new owner, then one round after the other
 
 _T = TypeVar("_T")
@@ -68,62 +72,6 @@ def load_weights() -> dict[str, Floats]:
         return {name: arrays[name] for name in arrays.files}
 
 
-class _Member:
-    """One call's buffer. Everything here runs on the loop's thread."""
-
-    __slots__ = (
-        "_due", "_limit", "_owner", "buffer", "codec", "failed", "gone", "last", "lost", "on_window", "slot", "window",
-    )  # fmt: skip
-
-    def __init__(self, owner: SileroActivity, slot: int, codec: str, on_window: Callable[[float], None]) -> None:
-        self._owner = owner
-        self.slot, self.codec, self.on_window = slot, codec, on_window
-        self.window = WINDOW_BYTES[codec]
-        self._limit = (BACKLOG_WINDOWS + 1) * self.window  # the backlog, and a window that is not yet complete
-        self._due = self.window
-        self.buffer = bytearray()
-        self.gone = self.failed = False
-        self.last = 0.0
-        self.lost = 0  # windows dropped that ``on_window`` was not yet called for
-
-    def push(self, audio: bytes) -> None:
-        buffer = self.buffer
-        buffer += audio
-        # One comparison for all that can happen: a window is complete, or too many wait, or the call is gone.
-        if len(buffer) >= self._due:
-            self._filled()
-
-    def _filled(self) -> None:
-        buffer = self.buffer
-        if self.gone:
-            buffer.clear()
-            return
-        if self._due == self.window:
-            self._due = self._limit
-            self._owner._complete(self)
-        excess = (len(buffer) - self._limit) // self.window + 1
-        if excess > 0:
-            del buffer[: excess * self.window]
-            self.lost += excess
-            self._owner.dropped_windows += excess
-
-    def take(self) -> bytearray:
-        """The complete windows, joined; a piece of one stays."""
-        buffer = self.buffer
-        whole = len(buffer) - len(buffer) % self.window
-        taken = buffer[:whole]
-        del buffer[:whole]
-        self._due = self.window
-        return taken
-
-    def leave(self) -> None:
-        if not self.gone:
-            self.gone = True
-            self._due = 0
-            self.buffer.clear()
-            self._owner._left(self)
-
-
 class SileroActivity:
     """The ``VoiceActivity`` port over Silero VAD at 8 kHz.
 
@@ -138,12 +86,13 @@ class SileroActivity:
         self._engine = engine
         self._weights: Mapping[str, Floats] = {}
         self._on_failure = on_failure
-        self._members: set[_Member] = set()
+        self._members: set[Member] = set()
         self._free: list[int] = []
         self._slots = 0
         self._fresh: set[int] = set()
-        self._waiting: list[_Member] = []
-        self._under_way: list[list[_Member]] | None = None
+        self._waiting: list[Member] = []
+        self._waiting_since = 0.0
+        self._under_way: list[list[Member]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -169,16 +118,22 @@ class SileroActivity:
         self._blas = threadpool_limits(1, user_api="blas")
         self._start_thread()
 
-    def join(self, codec: str, on_window: Callable[[float], None]) -> _Member:
-        """See the port. Raises ``ValueError`` for a codec other than mulaw, alaw and pcm16."""
-        if codec not in WINDOW_BYTES:
-            raise ValueError(f"no voice activity for codec {codec!r}: use one of {', '.join(WINDOW_BYTES)}")
+    def join(
+        self,
+        codec: str,
+        on_window: Callable[[float], None],
+        *,
+        sample_rate: int = 8000,
+        played: Played | None = None,
+    ) -> Member:
+        """See the port."""
+        form = form_of(codec, sample_rate)
         if self._free:
             slot = self._free.pop()
         else:
             slot, self._slots = self._slots, self._slots + 1
         self._fresh.add(slot)
-        member = _Member(self, slot, codec, on_window)
+        member = Member(self, slot, form, on_window, played)
         self._members.add(member)
         return member
 
@@ -212,13 +167,24 @@ class SileroActivity:
 
     # -- on the loop's thread -------------------------------------------------------------------
 
-    def _complete(self, member: _Member) -> None:
-        self._waiting.append(member)
-        if self._timer is None and self._under_way is None and self._loop is not None and self._thread is not None:
-            delay = min(GATHER_S, GATHER_PER_CALL_S * len(self._members))
-            self._timer = self._loop.call_later(delay, self._collect)
+    def now_ms(self) -> float:
+        return self._loop.time() * 1000 if self._loop is not None else 0.0
 
-    def _left(self, member: _Member) -> None:
+    def complete(self, member: Member) -> None:
+        waiting = self._waiting
+        if not waiting and self._loop is not None:
+            self._waiting_since = self._loop.time()
+            if self._under_way is None:
+                self._gather()
+        waiting.append(member)
+
+    def _gather(self) -> None:
+        """Collects once the first that waits has waited long enough for the others."""
+        if self._timer is None and self._loop is not None and self._thread is not None:
+            due = self._waiting_since + min(GATHER_S, GATHER_PER_CALL_S * len(self._members))
+            self._timer = self._loop.call_at(due, self._collect)
+
+    def left(self, member: Member) -> None:
         self._members.discard(member)
         # A job under way may still write to this slot; the next owner's job comes after it and resets first.
         self._free.append(member.slot)
@@ -229,25 +195,28 @@ class SileroActivity:
             return
         waiting, self._waiting = self._waiting, []
         # Round n holds the n-th waiting window of every call, so that a round has no call twice.
-        rounds: list[dict[str, tuple[list[_Member], list[bytearray]]]] = []
+        rounds: list[dict[str, tuple[list[Member], list[bytearray], list[bytes | None]]]] = []
         for member in waiting:
             if member.gone:
                 continue
             self._make_up(member)
             size, taken = member.window, member.take()
-            for number in range(len(taken) // size):
+            windows = len(taken) // size
+            for number in range(windows):
                 if number == len(rounds):
                     rounds.append({})
-                members, pieces = rounds[number].setdefault(member.codec, ([], []))
+                members, pieces, played = rounds[number].setdefault(member.form, ([], [], []))
                 members.append(member)
+                played.append(member.played(windows - 1 - number))
                 pieces.append(taken if len(taken) == size else taken[number * size : (number + 1) * size])
         if not rounds:
             return
-        self._under_way = [[member for members, _ in by.values() for member in members] for by in rounds]
-        audio = [[(codec, b"".join(pieces)) for codec, (_, pieces) in by.items()] for by in rounds]
+        self._under_way = [[member for members, _, _ in by.values() for member in members] for by in rounds]
+        audio = [[(form, b"".join(pieces)) for form, (_, pieces, _) in by.items()] for by in rounds]
+        far = [[window for _, _, played in by.values() for window in played] for by in rounds]
         slots = [[member.slot for member in members] for members in self._under_way]
         fresh, self._fresh = list(self._fresh), set()
-        self._jobs.put((fresh, list(zip(slots, audio, strict=True))))
+        self._jobs.put((fresh, list(zip(slots, audio, far, strict=True))))
 
     def _answer(self, probabilities: list[list[float]]) -> None:
         rounds, self._under_way = self._under_way or [], None
@@ -257,15 +226,15 @@ class SileroActivity:
             for member, probability in zip(members, found, strict=True):
                 self._tell(member, probability)
         if self._waiting:
-            self._collect()
+            self._gather()
 
-    def _make_up(self, member: _Member) -> None:
+    def _make_up(self, member: Member) -> None:
         """Windows that were dropped are answered as the one before them: the call counts time by windows."""
         lost, member.lost = member.lost, 0
         for _ in range(lost):
             self._tell(member, member.last)
 
-    def _tell(self, member: _Member, probability: float) -> None:
+    def _tell(self, member: Member, probability: float) -> None:
         if member.gone:
             return
         member.last = probability
@@ -274,7 +243,7 @@ class SileroActivity:
         except Exception as error:  # noqa: BLE001 - counted and reported; the other calls go on
             self._callback_failed(member, error)
 
-    def _callback_failed(self, member: _Member, error: Exception) -> None:
+    def _callback_failed(self, member: Member, error: Exception) -> None:
         self.failed_callbacks += 1
         if not member.failed and self._loop is not None:  # once a call: it may fail 31 times a second
             member.failed = True
@@ -320,7 +289,7 @@ class SileroActivity:
             while (job := jobs.get()) is not None:
                 fresh, rounds = job
                 batch.reset(fresh)
-                answer = [batch.step(slots, audio) for slots, audio in rounds]
+                answer = [batch.step(slots, audio, played) for slots, audio, played in rounds]
                 if not self._post(self._answer, answer):
                     return
         except BaseException as error:  # noqa: BLE001 - reported through health and on_failure

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from antiphon.errors import ProviderError, ProviderTimeout
 from antiphon.runtime.chain import Chain, Member, gave_up, is_cancelled_by_us
 from antiphon.runtime.ports import Sound, Synthesizer
+from antiphon.runtime.tape import Tape
 
 MAX_REHEARSED_S = 30
 """Of one segment; a clause takes some three."""
@@ -56,6 +57,7 @@ async def voiced(
         raise
     finally:
         member.book(error)
+        error = None  # it holds this frame, and would be held by it until a full collection
 
 
 async def _next(sounds: AsyncGenerator[Sound, None], until: float) -> Sound | None:
@@ -75,47 +77,30 @@ class Rehearsal:
         self.samples = 0
         """What it has cost so far."""
         self._limit = MAX_REHEARSED_S * rate
-        self._sounds: list[Sound] = []
-        self._news = asyncio.Event()
+        self._tape: Tape[Sound] = Tape()
         self._room = asyncio.Event()
         self._room.set()
         self._task = asyncio.ensure_future(
             self._run(voiced(chain, member, text, language=language, rate=rate, voice=voice))
         )
+        # Its failure is told to whoever reads it, and of no interest if nobody does.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _run(self, sounds: AsyncGenerator[Sound, None]) -> None:
-        try:
-            async with aclosing(sounds):
-                async for sound in sounds:
-                    self.samples += len(sound.pcm) // 2
-                    self._sounds.append(sound)
-                    self._news.set()
-                    if self.samples > self._limit:
-                        self._room.clear()
-                    await self._room.wait()
-        finally:
-            self._news.set()
+        async with aclosing(sounds):
+            async for sound in sounds:
+                self.samples += len(sound.pcm) // 2
+                self._tape.add(sound)
+                if self.samples > self._limit:
+                    self._room.clear()
+                await self._room.wait()
 
-    async def sounds(self) -> AsyncGenerator[Sound, None]:
+    def sounds(self) -> AsyncGenerator[Sound, None]:
         """All sounds from the first on, as they come. Closing it ends the request. Raises what the voice raised."""
         self._limit = 2**62
         self._room.set()
-        given = 0
-        try:
-            while True:
-                while given < len(self._sounds):
-                    given += 1
-                    yield self._sounds[given - 1]
-                if self._task.done():
-                    self._task.result()
-                    return
-                self._news.clear()
-                await self._news.wait()
-        finally:
-            self.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        return self._tape.read(self._task)
 
     def cancel(self) -> None:
         """Nobody will speak it."""
         self._task.cancel()
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())

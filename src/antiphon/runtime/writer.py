@@ -2,8 +2,8 @@
 
 The rules of durability live here:
 
-- Entries of a session are written in order. All that is pending, of all sessions, goes into one group commit, and
-  while that runs the next one gathers; there is no task or timer per entry, and none at all when idle.
+- Entries of a session are written in order. All that is pending, of all sessions, goes into one group commit; the next
+  gathers meanwhile, and a little longer unless somebody waits for it. There is no task or timer per entry.
 - A store that is down or full stops no call. Entries wait in memory, up to ``max_pending``, and are
   tried again with growing pauses. Past the bound the session that has waited longest loses its journal
   from there on (a journal with a hole cannot be folded), with a count and a log line; its call goes on.
@@ -24,14 +24,24 @@ from typing import Final
 from antiphon.errors import AntiphonError, StaleWriter, StoreError, UnknownSession
 from antiphon.kernel.commands import AnyCommand
 from antiphon.kernel.events import Entry
-from antiphon.runtime.durable import OnDurable, Waiter, Waits, WhenDown, WriterState, may_proceed, resolve
+from antiphon.runtime.durable import (
+    OnDurable,
+    Waiter,
+    Waits,
+    WhenDown,
+    WriterState,
+    history_unread,
+    holds_others,
+    is_hopeless,
+    may_proceed,
+    resolve,
+)
 from antiphon.runtime.ports import Batch, Journal
 
 MAX_GROUP: Final = 5000
-"""Entries in one group commit: a backlog is written in pieces, so that its first entries are safe early."""
-
-_HOPELESS: Final = frozenset({"store.unknown_session", "store.gap", "store.bad_batch", "store.bad_session"})
-"""Errors of one session that no second try mends."""
+"""Entries in one group commit: of a backlog the first are safe early."""
+GATHER_S: Final = 0.04
+"""What a process that dies may lose of entries nobody waited for: each commit costs a sync of the disk."""
 
 _log = logging.getLogger("antiphon.journal")
 
@@ -91,8 +101,7 @@ class JournalWriter:
 
     @property
     def health(self) -> WriterState:
-        error = self._error
-        if error is None:
+        if (error := self._error) is None:
             return WriterState(pending=self._pending, dropped=self._dropped)
         return WriterState(False, error.code, str(error), self._pending, self._dropped)
 
@@ -177,6 +186,7 @@ class JournalWriter:
             return
         self._stopping = True
         self._wake.set()
+        self._waits.hurry()
         await asyncio.wait((task,), timeout=self._durable_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -254,6 +264,7 @@ class JournalWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            await self._waits.nobody(0 if self._stopping or self._error else GATHER_S)
             if await self._write_group():
                 pause = self._retry_s[0]
                 continue
@@ -309,7 +320,9 @@ class JournalWriter:
         for book, result in zip(books, await asyncio.gather(*claims, return_exceptions=True), strict=True):
             if isinstance(result, int):
                 book.epoch = result
-            elif _is_hopeless(result):
+                if result > 1 and not book.written and await holds_others(self._journal, book.session, book.pending):
+                    self._give_up(book, history_unread())
+            elif is_hopeless(result):
                 self._give_up(book, result)
             elif isinstance(result, Exception):
                 self._degraded(result)
@@ -350,7 +363,7 @@ class JournalWriter:
             return None
         if batch.epoch != book.epoch:
             return None  # the session was claimed anew while this was under way; it is sent again under that epoch
-        if _is_hopeless(result):
+        if is_hopeless(result):
             self._give_up(book, result)
             return None
         return result
@@ -384,7 +397,3 @@ class JournalWriter:
     def _report(self) -> None:
         if self._on_state is not None:
             asyncio.get_running_loop().call_soon(self._on_state, self.health)
-
-
-def _is_hopeless(result: object) -> bool:
-    return isinstance(result, StaleWriter) or (isinstance(result, StoreError) and result.code in _HOPELESS)
