@@ -32,9 +32,9 @@ the transcriber is asked for its final, and after it, when the caller might stil
 class Milestones(msgspec.Struct):
     """Journal times of one turn in ms; None where there was no such thing.
 
-    ``ended`` input over, ``stopped`` gate closed, ``finished`` final asked for, ``final`` transcript there, ``begun``
-    turn confirmed, ``understood`` reply asked for, ``text`` first text, ``ready`` first segment decided on,
-    ``synthesized`` its first sound, ``started`` on the line.
+    ``ended`` input over, ``stopped`` gate closed, ``finished`` final asked for and the silence over, ``final``
+    transcript there, ``begun`` turn confirmed, ``understood`` reply asked for, ``text`` first text, ``ready`` first
+    segment decided on, ``synthesized`` its first sound, ``started`` on the line.
     """
 
     ended: int | None = None

@@ -3,7 +3,7 @@
 An application that embeds Antiphon leaves this module alone and keeps its own handlers. ``configure``
 is for programs that are Antiphon: it sends the standard library's records, and those of parts that
 use loguru, to one place, as lines for a person or as one JSON object a line. Every line names its call
-(``call`` in ``extra``, or the ``current_call`` of the context). Secrets are taken out of every line.
+(``call`` in ``extra``). Secrets are taken out of every line.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 
 from loguru import logger
@@ -27,7 +25,6 @@ from antiphon.secret import Secret
 
 Format = Literal["console", "json"]
 
-current_call: ContextVar[str] = ContextVar("antiphon_call", default="")
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _CLIPPED = frozenset({"text", "said", "transcript", "reply"})
@@ -47,16 +44,6 @@ _PATTERNS = tuple(
         r"(://[^\s/:@]+:)[^\s/@]+(?=@)",
     )
 )
-
-
-@contextmanager
-def call_context(call: str) -> Iterator[None]:
-    """Lines logged inside, also by tasks started inside, name this call."""
-    token = current_call.set(call)
-    try:
-        yield
-    finally:
-        current_call.reset(token)
 
 
 class Redactor:
@@ -93,15 +80,18 @@ def configure(
     *,
     secrets: Iterable[Secret] = (),
     stream: TextIO | None = None,
+    worker: int = 0,
 ) -> LineWriter:
     """Renders all logging to ``stream`` (standard error) from ``level`` up. Call again to change it.
+
+    ``worker``: the number of this process among several whose lines go to the same place; 0: it is the only one.
 
     Lines are written by a thread of their own, so that a reader who stops reading stops no call. Returns
     the writer: ``close`` writes what is waiting; the end of the process does so too.
     """
     out = sys.stderr if stream is None else stream
     writer = LineWriter(out)
-    render = _Renderer(format, Redactor(secrets), colour=format == "console" and out.isatty())
+    render = _Renderer(format, Redactor(secrets), colour=format == "console" and out.isatty(), worker=worker)
     logger.remove()
     # diagnose would print the values of local variables, and so secrets and what callers said.
     logger.add(
@@ -137,10 +127,11 @@ class _ToLoguru(logging.Handler):
 
 
 class _Renderer:
-    def __init__(self, format: Format, redact: Redactor, *, colour: bool) -> None:
+    def __init__(self, format: Format, redact: Redactor, *, colour: bool, worker: int = 0) -> None:
         self._line = self._json if format == "json" else self._console
         self._redact = redact
         self._colour = colour
+        self._worker = worker
 
     def __call__(self, record: Mapping[str, Any]) -> str:
         return self._line(record)
@@ -153,6 +144,8 @@ class _Renderer:
             "logger": record["name"],
             "message": record["message"],
         }
+        if self._worker:
+            line["worker"] = self._worker
         if call:
             line["call"] = call
         line.update({key: value for key, value in fields.items() if key not in line})
@@ -178,13 +171,14 @@ class _Renderer:
         # Callers choose some of this text: what would move the cursor or begin a new entry is shown, not obeyed.
         text = self._redact(text).translate(_CONTROLS).replace("\n", "\n    ")
         who = f"{call.translate(_CONTROLS)} " if call else ""
-        return f"{record['time']:%H:%M:%S.%f}"[:12] + f" {shown} {who}{record['name']}: {text}"
+        here = f"[{self._worker}] " if self._worker else ""
+        return f"{record['time']:%H:%M:%S.%f}"[:12] + f" {shown} {here}{who}{record['name']}: {text}"
 
 
 def _fields(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The call, and the other structured fields, what callers said clipped."""
     extra = dict(record["extra"])
-    call = str(extra.pop("call", "") or current_call.get())
+    call = str(extra.pop("call", ""))
     return call, {key: clipped(str(value)) if key in _CLIPPED else value for key, value in extra.items()}
 
 

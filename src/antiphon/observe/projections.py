@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from antiphon.errors import UNUSABLE
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
-from antiphon.kernel.session import Session, is_stale
+from antiphon.kernel.session import Session
 from antiphon.observe.drafts import OverlapDraft, TurnDraft
 from antiphon.observe.latency import Milestones, percentile
 from antiphon.observe.views import (
@@ -29,6 +28,9 @@ from antiphon.observe.views import (
     caller_turns,
 )
 
+OPEN_UTTERANCES = 8
+"""The final of an older utterance does not come any more: its partials are not counted further."""
+
 
 def conversation(entries: Iterable[ev.Entry]) -> Conversation:
     """The whole call as data. Entries are those of one session, in order, from the first."""
@@ -42,18 +44,15 @@ def summary(entries: Iterable[ev.Entry]) -> Summary:
     return conversation(entries).summary
 
 
-class Reader:
-    """Reads one journal, entry by entry, also while the call goes on.
+class Turns:
+    """Turns, as entries come: facts from the events, decisions from the commands of whoever folds them.
 
-    Facts come from the events, decisions from the kernel that folds them again.
+    ``note`` is owed each entry of ``session``, right after that session has received it.
     """
 
-    def __init__(self) -> None:
-        self.session = Session()
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.first: ev.SessionStarted | None = None
-        self.last: ev.Entry | None = None
-        self.began_at = 0
-        self.diverged_at = 0
         self.turns: dict[int, TurnDraft] = {}
         self.line: list[LineEvent] = []
         self.ended = ""
@@ -64,26 +63,18 @@ class Reader:
         self.ahead: list[ev.SpeculationEnded] = []
         self.marks = Milestones()
         self.overlap: OverlapDraft | None = None
+        self._before = (session.state.utterance, len(session.state.pieces))
 
-    def read(self, entry: ev.Entry) -> None:
-        if self.last is None:
-            self.began_at = entry.at
-        stale = is_stale(self.session.state, entry.event, entry.at) and not self.diverged_at
-        utterance, pieces = self.session.state.utterance, len(self.session.state.pieces)
-        try:
-            again, commands = self.session.receive(entry.event, entry.at)
-        except msgspec.DecodeError:  # a policy this code cannot read: the facts are shown, the decisions are not known
-            again, commands = entry, ()
-            self.diverged_at = self.diverged_at or entry.seq
-        if again.digest != entry.digest and not self.diverged_at:
-            self.diverged_at = entry.seq
-        self.last = entry
-        if stale:
+    def note(self, entry: ev.Entry, commands: Sequence[cmd.AnyCommand], *, trusted: bool = True) -> None:
+        """``trusted``: the commands are those of then; else the facts alone count."""
+        utterance, pieces = self._before
+        self._before = (self.session.state.utterance, len(self.session.state.pieces))
+        if self.session.stale and trusted:
             return
         self._caller(entry.event, entry.at, utterance)
         if isinstance(entry.event, ev.TranscriptFinal):
             taken = len(self.session.state.pieces) > pieces or any(isinstance(each, cmd.Classify) for each in commands)
-            self._final(entry.event, entry.at, taken or bool(self.diverged_at))
+            self._final(entry.event, entry.at, taken or not trusted)
         self._line(entry.event, entry.at)
         for command in commands:
             self._decided(command, entry)
@@ -97,10 +88,13 @@ class Reader:
                 self.overlap = OverlapDraft(at, turn=0, utterance=utterance)
             case ev.SpeechStopped(hangover_ms=hangover):
                 self.marks.ended, self.marks.stopped = max(0, at - hangover), at
-            case ev.TranscriptPartial(utterance=number, text=text):
+            case ev.TranscriptPartial(utterance=number, text=text, again=False):
                 self.partials[number] = self.partials.get(number, 0) + 1
+                if len(self.partials) > OPEN_UTTERANCES:
+                    del self.partials[min(self.partials)]
                 self._overheard(number, text)
-            case ev.TranscriptionFailed(code=code):
+            case ev.TranscriptionFailed(code=code, utterance=number):
+                self.partials.pop(number, None)
                 self.marks.final = at
                 self.failures.append(Failure(at, "stt", code))
             case ev.DeadlineReached(name="final"):
@@ -143,7 +137,8 @@ class Reader:
     def _decided(self, command: cmd.AnyCommand, entry: ev.Entry) -> None:
         match command:
             case cmd.FinishUtterance():
-                self.marks.finished = entry.at
+                # Asked for ahead, it comes while the silence is waited for anyway: what it takes longer is its own.
+                self.marks.finished = max(entry.at, self.session.state.deadlines.get("endpoint", 0))
             case cmd.Classify(turn=turn, text=text):
                 self._begin(turn, entry, text)
             case cmd.StartReply(turn=turn, tier=tier):
@@ -152,8 +147,9 @@ class Reader:
                 if draft.marks.understood is None:
                     draft.marks.understood = entry.at
             case cmd.Say(turn=turn, phrase=phrase):
-                if turn not in self.turns and _is_end_of_utterance(entry.event):
-                    self._begin(turn, entry, "")  # nothing of it was understood, so it is asked for again
+                asked = self._asked(turn)  # for a language, say: nothing else has to be understood then
+                if turn not in self.turns and (asked or _is_end_of_utterance(entry.event)):
+                    self._begin(turn, entry, asked)  # "": nothing of it was understood, so it is asked for again
                 self._turn(turn, entry.at).phrases.append(phrase)
             case cmd.AbandonAttempt(turn=turn):
                 self._turn(turn, entry.at).abandon()
@@ -164,6 +160,11 @@ class Reader:
                     draft.overlaps.append(self.overlap)
             case cmd.CancelReply(turn=turn):
                 self._cancel(self._turn(turn, entry.at), entry)
+
+    def _asked(self, turn: int) -> str:
+        """What the caller said in a turn, as the conversation's history has it."""
+        said = (each for each in reversed(self.session.state.history) if (each.role, each.turn) == ("user", turn))
+        return next((each.content for each in said), "")
 
     def _begin(self, turn: int, entry: ev.Entry, question: str) -> None:
         """The caller's turn is confirmed: what was gathered since the last one is its input."""
@@ -278,7 +279,32 @@ class Reader:
                     status, detail = "lost", event.command
             draft.effects[event.key] = EffectView(effect.at_ms, effect.key, effect.name, effect.kind, status, detail)
 
-    # -- the result --------------------------------------------------------------------------------
+
+class Reader(Turns):
+    """Reads one journal, entry by entry, also while the call goes on.
+
+    Facts come from the events, decisions from the kernel that folds them again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Session())
+        self.last: ev.Entry | None = None
+        self.began_at = 0
+        self.diverged_at = 0
+
+    def read(self, entry: ev.Entry) -> None:
+        if self.last is None:
+            self.began_at = entry.at
+        commands: tuple[cmd.AnyCommand, ...] = ()
+        try:
+            again, commands = self.session.receive(entry.event, entry.at)
+        except UNUSABLE:  # a policy this code cannot read: the facts are shown, the decisions are not known
+            again = entry
+            self.diverged_at = self.diverged_at or entry.seq
+        if again.digest != entry.digest and not self.diverged_at:
+            self.diverged_at = entry.seq
+        self.last = entry
+        self.note(entry, commands, trusted=not self.diverged_at)
 
     def turn(self, number: int) -> TurnView | None:
         """What is known of a turn by now."""
@@ -286,7 +312,10 @@ class Reader:
         return draft.view() if draft is not None else None
 
     def result(self) -> Conversation:
-        turns = tuple(self.turns[number].view() for number in sorted(self.turns))
+        return self.result_of(tuple(self.turns[number].view() for number in sorted(self.turns)))
+
+    def result_of(self, turns: tuple[TurnView, ...]) -> Conversation:
+        """The result, for whoever has made the views of all turns one by one, in order."""
         return Conversation(
             summary=self._summary(turns),
             turns=turns,
@@ -337,7 +366,7 @@ def noted(event: ev.LanguageSwitched | ev.StageRerouted) -> str:
 
 def _is_end_of_utterance(event: ev.AnyEvent) -> bool:
     match event:
-        case ev.TranscriptFinal() | ev.TranscriptionFailed() | ev.DeadlineReached(name="final"):
+        case ev.TranscriptFinal() | ev.TranscriptionFailed() | ev.DeadlineReached(name="final" | "endpoint"):
             return True
     return False
 

@@ -17,7 +17,7 @@ from antiphon.observe.views import TurnView, caller_turns
 STAGES = ("endpointing", "stt", "intent/retrieval", "llm", "tts", "playout", "total")
 """In the order in which they happen; ``total`` is what the caller waits: end of input to first sound."""
 
-_STAGE_OF = {
+STAGE_OF = {
     "hangover": "endpointing",
     "endpointing": "endpointing",
     "stt": "stt",
@@ -57,7 +57,7 @@ def _spent(turn: TurnView) -> dict[str, float]:
         return {}
     spent: dict[str, float] = {}
     for part in turn.latency.parts:
-        stage = _STAGE_OF[part.name]
+        stage = STAGE_OF[part.name]
         spent[stage] = spent.get(stage, 0) + part.ms
     absent = {
         *(() if turn.latency.first == "reply" else ("llm", "tts")),

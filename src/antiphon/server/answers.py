@@ -14,16 +14,18 @@ import msgspec
 from antiphon.errors import (
     AdmissionRefused,
     AntiphonError,
+    Forbidden,
     FrameTooLarge,
     NotAllowed,
     PeerError,
     StoreError,
+    TooManyAttempts,
     UnknownSession,
 )
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An HTTP answer sent instead of going on. ``body`` is JSON of the shape above.
+    """An HTTP answer sent instead of going on. ``body`` is JSON of the shape above, with ``code`` in it.
 
     Raises ``ValueError`` if a header would break the response apart.
     """
@@ -31,6 +33,7 @@ class Refusal(msgspec.Struct, frozen=True):
     status: int
     body: str
     headers: dict[str, str] = {}
+    code: str = ""
 
     def __post_init__(self) -> None:
         for part in (*self.headers, *self.headers.values()):
@@ -40,7 +43,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 def refuse(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Refusal:
     """A refusal of ``status`` that names its ``code``."""
-    return Refusal(status, json.dumps({"error": {"code": code, "message": message}}), headers or {})
+    return Refusal(status, json.dumps({"error": {"code": code, "message": message}}), headers or {}, code)
 
 
 def status_code_name(status: int) -> str:
@@ -57,6 +60,10 @@ def refusal_for(error: AntiphonError) -> Refusal:
     """What the peer is told of ``error``. The text of our own faults stays with us: it may name internals."""
     message = str(error.args[0]) if error.args else error.code
     match error:
+        case TooManyAttempts():
+            return refuse(429, error.code, message, {"retry-after": str(error.retry_after_s)})
+        case Forbidden():
+            return refuse(403, error.code, message)
         case NotAllowed():
             return refuse(401, error.code, message, {"www-authenticate": "Bearer"})
         case FrameTooLarge():

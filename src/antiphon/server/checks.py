@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from antiphon.config import TwilioSettings
 from antiphon.errors import AntiphonError
@@ -19,13 +14,12 @@ from antiphon.runtime.chain import Chain
 from antiphon.runtime.ports import Journal
 from antiphon.runtime.stages import Stages
 from antiphon.server.health import HealthCheck
+from antiphon.transports.twilio_rest import TWILIO_API, TwilioAccount
 
 KEEP_S = 30.0
 """How long an answer of a service on the network counts: being asked for health must not cost a quota."""
 ANSWER_S = 1.8
 """How long a service may take: less than a health check may, so that what did not answer is known to have not."""
-TWILIO_API = "https://api.twilio.com"
-MAX_ACCOUNT_BYTES = 64 * 1024
 
 log = logging.getLogger("antiphon.server.checks")
 
@@ -50,7 +44,7 @@ def service_checks(stages: Stages, *, clock: Callable[[], float] = time.monotoni
     name of what it stands on where that is not its own. Of those with the same service the first is asked.
     """
     found: dict[str, HealthCheck] = {}
-    chains: tuple[Chain[Any], ...] = (stages.stt, stages.llm, stages.tts)
+    chains: tuple[Chain[Any], ...] = (stages.stt, stages.intent, stages.retrieval, stages.llm, stages.tts)
     for member in (each for chain in chains for each in chain.members):
         check = getattr(member.provider, "check", None)
         service = getattr(member.provider, "service", member.name)
@@ -111,43 +105,17 @@ def kept(
 def carrier_check(
     settings: TwilioSettings, base_url: str = TWILIO_API, *, answer_s: float = ANSWER_S
 ) -> Mapping[str, HealthCheck]:
-    """``twilio``: the account can be fetched with its token and is active. Without an account nothing is amiss.
-
-    Source: Twilio's REST API, "Account resource": ``GET /2010-04-01/Accounts/{sid}.json``, HTTP basic authentication;
-    ``status`` is active, suspended or closed.
-    """
-    if not (settings.account_sid and settings.auth_token):
+    """``twilio``: the account can be fetched with its token and is active. Without an account nothing is amiss."""
+    account = TwilioAccount(settings.account_sid, settings.auth_token, base_url)
+    if not account.is_set:
 
         async def nothing_to_ask() -> bool:
             return True
 
         return {"twilio": nothing_to_ask}
-    pair = f"{settings.account_sid}:{settings.auth_token.reveal()}".encode()
-    request = urllib.request.Request(  # noqa: S310 - a fixed https address
-        f"{base_url}/2010-04-01/Accounts/{quote(settings.account_sid, safe='')}.json",
-        headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
-    )
-    opener = urllib.request.build_opener(_NoRedirect)
-
-    def is_active() -> bool:
-        try:
-            with opener.open(request, timeout=answer_s) as answer:
-                account = json.loads(answer.read(MAX_ACCOUNT_BYTES))
-        except urllib.error.HTTPError as refusal:
-            refusal.close()
-            return False
-        except (OSError, ValueError):  # no connection, no answer in time, no JSON
-            return False
-        return isinstance(account, dict) and account.get("status") == "active"
 
     async def asked() -> bool:
-        return await asyncio.to_thread(is_active)
+        found = await asyncio.to_thread(account.look, timeout_s=answer_s)
+        return found.status == 200 and found.body.get("status") == "active"
 
     return {"twilio": kept("twilio", asked, answer_s=answer_s)}
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The token is for this address alone; the library would take it along."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,6 +48,12 @@ async def upgrade_required(scope: Any, receive: Any, send: Any) -> None:
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     """The application behind the proxy middleware when only what it does to the scope is wanted."""
+
+
+@functools.lru_cache(maxsize=8)
+def _proxies(trusted: str) -> ProxyHeadersMiddleware:
+    """One for each server: to make one is to read the networks that are trusted."""
+    return ProxyHeadersMiddleware(_nothing, trusted)
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -181,6 +188,12 @@ class HttpConnection(HttpToolsProtocol):
             self._open_media(path, (url.query or b"").decode("latin-1"), headers)
         else:
             self.handle_websocket_upgrade()
+            self._forget()
+
+    def _forget(self) -> None:
+        """The connection is another protocol's. The parser would keep all of this in memory until a full collection,
+        which is seldom: it knows this object, and this object it (uvicorn lets go of it when a connection is lost)."""
+        self.parser = None  # type: ignore[assignment]
 
     def _open_media(self, path: str, query: str, headers: dict[str, str]) -> None:
         client, scheme = self._caller()
@@ -191,6 +204,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self.connections.discard(self)
         open_media_socket(self._sockets, answer, self.transport, headers["sec-websocket-key"], self.connections)
+        self._forget()
 
     def _caller(self) -> tuple[tuple[str, int] | None, str]:
         """Address and scheme of the caller, behind proxies that are trusted (uvicorn's rules, its own code)."""
@@ -201,8 +215,7 @@ class HttpConnection(HttpToolsProtocol):
             "headers": self.headers,
         }
         if self.config.proxy_headers:
-            middleware = ProxyHeadersMiddleware(_nothing, self.config.forwarded_allow_ips)
-            steps = middleware(scope, None, None)  # type: ignore[arg-type]
+            steps = _proxies(self.config.forwarded_allow_ips)(scope, None, None)  # type: ignore[arg-type]
             with contextlib.suppress(StopIteration):
                 steps.send(None)  # nothing in it waits, so one step is all of it
         return scope["client"], scope["scheme"]

@@ -31,17 +31,27 @@ class Checks:
         self._clock = clock
         self._running: asyncio.Task[dict[str, bool]] | None = None
         self._fresh_until = 0.0
+        self._known: dict[str, bool] = {}
 
     async def results(self) -> dict[str, bool]:
         """What each check says; everybody who asks at once waits for the same round."""
+        return await asyncio.shield(self._begun())
+
+    def known(self) -> dict[str, bool]:
+        """What each said the last time, without any wait; empty before that. If it is old, the next time is better."""
+        self._begun()
+        return self._known
+
+    def _begun(self) -> asyncio.Task[dict[str, bool]]:
         if self._running is None or (self._running.done() and self._clock() >= self._fresh_until):
             self._running = asyncio.get_running_loop().create_task(self._round())
-        return await asyncio.shield(self._running)
+        return self._running
 
     async def _round(self) -> dict[str, bool]:
         answers = await asyncio.gather(*(self._one(name, check) for name, check in self._checks.items()))
         self._fresh_until = self._clock() + self._keep_s
-        return dict(zip(self._checks, answers, strict=True))
+        self._known = dict(zip(self._checks, answers, strict=True))
+        return self._known
 
     async def _one(self, name: str, check: HealthCheck) -> bool:
         try:

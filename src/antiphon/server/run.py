@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import functools
 import gc
-import ipaddress
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -25,6 +23,7 @@ import msgspec
 import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
+from antiphon.server.binding import bind
 from antiphon.server.connection import HttpConnection, HttpLimits
 from antiphon.server.sockets import MediaRoute, MediaSockets, SocketLimits
 from antiphon.server.vitals import Vitals
@@ -33,7 +32,6 @@ log = logging.getLogger("antiphon.server.run")
 
 T = TypeVar("T")
 
-BACKLOG = 2048
 HTTP_GRACE_S = 5
 """How long HTTP requests in flight may take when the server ends."""
 
@@ -74,6 +72,16 @@ class Running:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}{'s' if self.secure else ''}://{host}:{self.port}{path}"
 
+    async def adopt(self, connection: socket.socket) -> None:
+        """Serves a connection that somebody else has accepted, such as for a worker that is gone."""
+        await self._server.adopt(connection)
+
+    def leave(self) -> None:
+        """Listens no more, and drains: for one of several that share an address, whose others go on."""
+        for listener in self._server.servers:
+            listener.close()
+        self.drain()
+
     def drain(self) -> None:
         """What SIGTERM does. A second time it changes nothing."""
         self._server.end_with("drain")
@@ -103,6 +111,21 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_start()
+
+    async def adopt(self, connection: socket.socket) -> None:
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:  # as uvicorn makes one for what it accepts itself
+            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+                config=config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+                _loop=asyncio.get_running_loop(),
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(protocol, connection, ssl=config.ssl)
 
     def end_with(self, how: str) -> None:
         """``drain``, ``stop`` or ``cut``; a later word only ever makes it quicker."""
@@ -170,7 +193,7 @@ async def serve(
     on_drain: Callable[[], None] | None = None,
     root_path: str = "",
     trusted_proxies: str = "127.0.0.1,::1",
-    reuse_port: bool = False,
+    listening: socket.socket | None = None,
     signals: bool = True,
     tune_gc: bool = True,
     socket_limits: SocketLimits | None = None,
@@ -180,17 +203,17 @@ async def serve(
 
     ``routes`` maps paths to media routes; ``app`` gets everything else. ``on_ready`` is called once with the bound
     port, ``on_drain`` when the server begins to end. ``trusted_proxies``: whose ``X-Forwarded-*`` count, addresses or
-    networks with commas between. ``reuse_port``: one process per core may share a port. ``signals`` needs the main
-    thread.
+    networks with commas between. ``listening``: a socket of ``binding.bind`` to serve on instead, which is closed at
+    the end. ``signals`` needs the main thread.
 
     Raises ``ConfigError``: ``server.open_bind`` (an address others can reach, and neither ``authenticated`` nor
     ``allow_open``; X35), ``server.bind`` (the address cannot be listened on), ``server.tls``; and ``AntiphonError``
     ``server.startup`` if the application's own start failed.
     """
     context = tls.context() if tls else None
-    listening = await _bind(host, port, open_allowed=authenticated or allow_open, reuse_port=reuse_port)
+    listening = listening or (await bind(host, port, open_allowed=authenticated or allow_open))[0]
     vitals = vitals or Vitals()
-    sockets = MediaSockets(routes, socket_limits)
+    sockets = MediaSockets(routes, socket_limits, vitals.refused)
     config = uvicorn.Config(
         app,
         http=functools.partial(HttpConnection, sockets, http_limits or HttpLimits()),  # type: ignore[arg-type]
@@ -244,25 +267,6 @@ async def _run(server: Server, listening: socket.socket) -> None:
         raise
     finally:
         ending.cancel()
-
-
-async def _bind(host: str, port: int, *, open_allowed: bool, reuse_port: bool) -> socket.socket:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, *_, address = found[0]
-        if not open_allowed and not ipaddress.ip_address(address[0]).is_loopback:
-            raise ConfigError(
-                f"{host or 'every address'} can be reached from other machines and nothing authenticates them: "
-                "set up authentication (for Twilio its auth token and the public URL), listen on 127.0.0.1, "
-                "or allow it with server.allow_open",
-                code="server.open_bind",
-            )
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=reuse_port)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text names the address again
-        raise ConfigError(f"cannot listen on {host}:{port}: {reason}", code="server.bind") from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import asyncio
 import logging
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -77,8 +78,15 @@ class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
 class MediaSockets:
     """The media routes of one server and the sockets open on them."""
 
-    def __init__(self, routes: Mapping[str, MediaRoute], limits: SocketLimits | None = None) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, MediaRoute],
+        limits: SocketLimits | None = None,
+        refused: Counter[str] | None = None,
+    ) -> None:
         self.routes = dict(routes)
+        self.refused: Counter[str] = Counter() if refused is None else refused
+        """Upgrades that were refused, by code."""
         self.limits = limits or SocketLimits()
         self.open: set[MediaSocket] = set()
         self.draining = False
@@ -86,6 +94,12 @@ class MediaSockets:
 
     def decide(self, upgrade: Upgrade) -> WSListener | Refusal:
         """Asks the route; whatever goes wrong in it becomes a refusal."""
+        answer = self._ask(upgrade)
+        if isinstance(answer, Refusal):
+            self.refused[answer.code or "other"] += 1
+        return answer
+
+    def _ask(self, upgrade: Upgrade) -> WSListener | Refusal:
         if self.draining:
             return refuse(503, "server.draining", "the server is about to stop", {"retry-after": "1"})
         try:
@@ -131,7 +145,15 @@ class MediaSockets:
 
 
 class MediaSocket(WSListener):
-    """One open media socket: stands before its listener, makes fragments whole and answers the close."""
+    """One open media socket: stands before its listener, makes fragments whole and answers the close.
+
+    A listener with ``on_ws_text`` is given whole text messages there, as bytes; all else, and all of one without it,
+    comes to its ``on_ws_frame``.
+    """
+
+    __slots__ = (
+        "_fragments", "_listener", "_on_message", "_on_text", "_outlet", "_peers", "_sockets", "_transport",
+    )  # fmt: skip
 
     def __init__(self, listener: WSListener, sockets: MediaSockets, outlet: Outlet, peers: set[Any]) -> None:
         self._listener = listener
@@ -141,6 +163,7 @@ class MediaSocket(WSListener):
         self._fragments = Fragments(sockets.limits.max_message_bytes)
         self._transport: WSTransport | None = None
         self._on_message = listener.on_ws_frame
+        self._on_text: Callable[[bytes], None] | None = getattr(listener, "on_ws_text", None)
 
     # -- what picows tells --------------------------------------------------------------------------
 
@@ -157,7 +180,10 @@ class MediaSocket(WSListener):
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._refuse(WSCloseCode.PROTOCOL_ERROR, "frame.extension")  # none was agreed on
         elif (kind is _TEXT or kind is _BINARY) and frame.fin and not self._fragments.begun:
-            self._on_message(transport, frame)
+            if kind is _TEXT and self._on_text is not None:
+                self._on_text(frame.get_payload_as_bytes())
+            else:
+                self._on_message(transport, frame)
         elif kind is _TEXT or kind is _BINARY or kind is _CONTINUATION:
             self._on_fragment(transport, frame)
         else:
@@ -170,7 +196,11 @@ class MediaSocket(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._peers.discard(self)
         self._sockets.left(self)
-        self._listener.on_ws_disconnected(transport)
+        try:
+            self._listener.on_ws_disconnected(transport)
+        finally:
+            # They know each other: only a full collection, which is seldom, would find them.
+            self._outlet.picows = self._transport = None
 
     def pause_writing(self) -> None:
         self._listener.pause_writing()

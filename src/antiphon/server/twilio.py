@@ -6,7 +6,7 @@ both: the conversation is over, or something of ours broke. So ``<Connect>`` nam
 ``<Redirect>`` follows for the case that Twilio goes on to the next verb instead; both ask the call book. A call that
 ended on purpose gets ``<Hangup/>``, or ``<Dial>`` if it was handed over; any other is connected again under the same
 call id, a few times, then hears an apology. Twilio asks ``action`` when we close a stream; whether it also does after
-an abrupt loss is not documented: confirm it with a live account.
+an abrupt loss is not documented: confirm it with a live account. ``twilio_way_back`` is for the case that it does not.
 
 Webhooks may come by GET as well as by POST, as the account is set up.
 
@@ -31,10 +31,13 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from antiphon.errors import NotAllowed, PeerError
+from antiphon.runtime.ports import CALL_ID
 from antiphon.server import twiml
 from antiphon.server.answers import refuse
+from antiphon.server.twilio_way_back import WayBack
 from antiphon.transports.twilio_auth import SIGNATURE_HEADER, check_webhook
 from antiphon.transports.twilio_exchange import Exchange
+from antiphon.transports.twilio_rest import TwilioAccount
 from antiphon.transports.twilio_start import CALL_PARAMETER, CALLER_PARAMETER, LANGUAGE_PARAMETER, TOKEN_PARAMETER
 
 log = logging.getLogger("antiphon.server.twilio")
@@ -43,7 +46,6 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 200
 RETRY_S = 30.0
 """Twilio gives a webhook 15 s in all, its retries among them ("Webhook connection overrides"); twice that."""
-_CALL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 _TWILIO_CALL_ID = re.compile(r"CA[0-9a-fA-F]{32}")
 """A signature is over names and values without a mark between them: the id's length says where its value ends."""
 _TRANSFER = "transfer:"
@@ -84,20 +86,26 @@ class Webhook(msgspec.Struct, frozen=True):
 class Webhooks:
     """The answers. ``router`` gives them their routes."""
 
-    def __init__(self, exchange: Exchange, desk: CallDesk) -> None:
+    def __init__(
+        self, exchange: Exchange, desk: CallDesk, turned_away: Callable[[str], None], way_back: WayBack
+    ) -> None:
         self._settings = exchange.settings
         self._book = exchange.book
         self._tokens = exchange.tokens
         self._desk = desk
+        self._turned_away = turned_away
+        self._way_back = way_back
 
     async def voice(self, request: Webhook) -> str:
         """A call comes in, answered the menu, or fell through to the ``<Redirect>`` behind its stream."""
         if request.get("resume"):
             return await self.after(request)
+        self._way_back.asked(request.call_id)
         if self._tokens and (self._book.ended(request.call_id) or await self._desk.knows(request.call_id)):
             raise NotAllowed("this call has begun before", code="auth.replayed")
         if not self._desk.has_room(request.call_id):
             log.warning("the call is rejected as busy: admission.full", extra={"call": request.call_id})
+            self._turned_away("admission.full")
             # Only a call that nobody answered yet can be rejected, and the menu answers it.
             return self._apology() if request.get("menu") else twiml.response(twiml.reject())
         if self._settings.menu.choices and not request.get("language"):
@@ -107,6 +115,7 @@ class Webhooks:
     async def after(self, request: Webhook) -> str:
         """The stream ended: the call is over, or comes back."""
         call_id = request.call_id
+        self._way_back.asked(call_id)
         ended = self._book.ended(call_id) or await self._desk.ended(call_id)
         if ended.startswith(_TRANSFER):
             return twiml.response(twiml.dial(ended.removeprefix(_TRANSFER)), twiml.HANGUP)
@@ -121,11 +130,13 @@ class Webhooks:
         """A report of the call or of its stream; repeated ones have no further effect."""
         call_status = request.get("CallStatus")
         if call_status in _OVER:
+            self._way_back.asked(request.call_id)
             self._book.note_ended(request.call_id, f"status.{call_status}")
             self._desk.call_over(request.call_id, call_status)
         if request.get("StreamEvent") == "stream-error":
             told = {"call": request.call_id}
             log.warning("the stream failed: %r", request.get("StreamError")[:200], extra=told)
+            self._way_back.broke(request.call_id)
         return ""
 
     def _reconnect(self, request: Webhook) -> str:
@@ -196,10 +207,20 @@ class Webhooks:
         return twiml.say(text, language, self._settings.say_voice(language))
 
 
-def router(exchange: Exchange, desk: CallDesk) -> APIRouter:
-    """The routes, at ``settings.voice_path``: itself, ``/after`` and ``/status``."""
+def router(
+    exchange: Exchange,
+    desk: CallDesk,
+    turned_away: Callable[[str], None] = lambda _: None,
+    way_back: WayBack | None = None,
+) -> APIRouter:
+    """The routes, at ``settings.voice_path``: itself, ``/after`` and ``/status``.
+
+    ``turned_away`` is told the code for each call that is rejected for want of room.
+    """
     routes = APIRouter()
-    hooks = Webhooks(exchange, desk)
+    hooks = Webhooks(
+        exchange, desk, turned_away, way_back or WayBack(TwilioAccount("", exchange.settings.auth_token), exchange)
+    )
     path = exchange.settings.voice_path
 
     async def voice(request: Request) -> Response:
@@ -247,7 +268,7 @@ async def _read(exchange: Exchange, path: str, request: Request) -> Webhook:
     fields = dict(_pairs(query.encode("latin-1"))) | dict(form)
     call_id = fields.get("CallSid", "")
     is_signed = bool(exchange.settings.auth_token)
-    if not (_TWILIO_CALL_ID if is_signed else _CALL_ID).fullmatch(call_id):
+    if not (_TWILIO_CALL_ID if is_signed else CALL_ID).fullmatch(call_id):
         raise PeerError("a webhook names its call in CallSid", code="webhook.call_sid")
     # A checked signature is of this very address and these very fields.
     event = request.headers.get(SIGNATURE_HEADER if is_signed else "i-twilio-idempotency-token", "")

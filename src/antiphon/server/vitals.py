@@ -1,4 +1,4 @@
-"""What the process knows of its own condition: how late its event loop runs, and whether it is about to stop."""
+"""What the process knows of its own condition: how late its event loop runs, whom it turned away, whether it stops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TextIO
 
@@ -40,6 +40,8 @@ class Vitals:
         if 0 < watchdog_s < 0.4:  # it is armed anew every quarter, a tick later at worst; collections stop the loop too
             raise ConfigError("server.watchdog_s must be 0 (off) or at least 0.4: shorter ones fire on a live loop")
         self.draining = False
+        self.refused: Counter[str] = Counter()
+        """Lines that were turned away before they were open, by code."""
         self._watchdog_s = watchdog_s
         self._dump_to = dump_to or sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - None: closed by the shell
         self._clock = clock
@@ -61,6 +63,10 @@ class Vitals:
     @property
     def loop_is_late(self) -> bool:
         return self.loop_lag_ms > LATE_MS
+
+    def turned_away(self, code: str) -> None:
+        """Counts a line that was not taken on."""
+        self.refused[code] += 1
 
     def start(self) -> None:
         """Begins to watch the running loop."""
