@@ -11,18 +11,47 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 REAL_TIME = ("acceptance", "bench", "phone")
+BUSY = {
+    "test_access.py",
+    "test_admission.py",
+    "test_budget.py",
+    "test_console.py",
+    "test_contenders.py",
+    "test_no_cycles.py",
+    "test_report.py",
+}
+"""Files there that hear nothing in time: they only take the processor from those that do."""
+LONGEST = (
+    "test_examples.py",
+    "test_conversation.py",
+    "test_faults.py",
+    "test_barge_in.py",
+    "test_resilience.py",
+    "test_survival.py",
+    "test_languages.py",
+    "test_replicas.py",
+    "test_services.py",
+    "test_bad_input.py",
+    "test_workers.py",
+    "test_console_talk.py",
+    "test_orchestrate.py",
+    "test_answering_ahead.py",
+)
+"""They begin, longest first, so that no process is left with one of them when the others are done."""
 HERE = Path(__file__).parent
 
 
-SERVICES = ("redis-server",)
+SERVICES = ("redis-server", "chromium")
 """Programs that `@pytest.mark.needs(...)` may name."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(HERE).parts[0] in REAL_TIME:
+        if item.path.relative_to(HERE).parts[0] in REAL_TIME and item.path.name not in BUSY:
             item.add_marker(pytest.mark.exclusive)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
     lacking = set(_lacking())
     impossible = [item for item in items if any(lacking & set(mark.args) for mark in item.iter_markers("needs"))]
     if impossible:

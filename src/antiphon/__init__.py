@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BadFrame,
         ChartError,
         ConfigError,
+        Forbidden,
         FrameTooLarge,
         MissingExtra,
         NotAllowed,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         ReplayDiverged,
         StaleWriter,
         StoreError,
+        TooManyAttempts,
         UnknownSession,
     )
     from antiphon.facade.agent_orchestrator import AgentOrchestrator
@@ -56,6 +58,7 @@ __all__ = [
     "ContextManager",
     "Entry",
     "Floor",
+    "Forbidden",
     "FrameTooLarge",
     "LanguageCoordinator",
     "MetricsCollector",
@@ -73,6 +76,7 @@ __all__ = [
     "StaleWriter",
     "StoreError",
     "TaskRouter",
+    "TooManyAttempts",
     "TurnMetrics",
     "UnknownSession",
     "__version__",

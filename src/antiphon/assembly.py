@@ -33,11 +33,12 @@ from antiphon.languages import (
 )
 from antiphon.providers.llm import extractive
 from antiphon.providers.registry import load
+from antiphon.providers.service_wire import Stage
 from antiphon.providers.wiring import transcriber_settings
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
-from antiphon.runtime.ports import Classifier, Retriever, Synthesizer, Transcriber
+from antiphon.runtime.ports import Classifier, Journal, Retriever, Synthesizer, Transcriber
 from antiphon.runtime.services import Media, Services
 from antiphon.runtime.stages import Limits, Providers
 from antiphon.runtime.vad import SileroActivity
@@ -49,8 +50,15 @@ if TYPE_CHECKING:
 
     from antiphon.server.sockets import MediaRoute
     from antiphon.server.vitals import Vitals
+    from antiphon.server.workers import Worker
 
 log = logging.getLogger("antiphon.assembly")
+
+
+ALONE_BUSY_S = 1.0
+SHARED_BUSY_S = 5.0
+"""How long one writer of a journal's file waits for another, which holds it for a group commit: that of a disk that is
+slow, once for each worker in front."""
 
 
 class _Startable(Protocol):
@@ -77,10 +85,12 @@ def policy_of(settings: Settings, languages: dict[str, Language], transcribers: 
     Raises ``ConfigError`` for a key the policy does not have or a value out of range.
     """
     offered = {tag: find_language(tag, languages) for tag in settings.languages.offered}
+    first = next(iter(transcribers), None)
     given: dict[str, Any] = {
         "ttl_ms": int(settings.server.session_ttl_s * 1000),
         "languages": settings.languages.offered,
         "fallbacks": max(1, len(settings.llm.fallback)),
+        "final_expected_ms": getattr(first, "final_expected_ms", Policy().final_expected_ms),
         "final_ms": max([Policy().final_ms, *(getattr(each, "final_ms", 0) for each in transcribers)]),
         "backchannels": backchannels(offered),
         "unfinished": unfinished(offered),
@@ -162,6 +172,19 @@ def _providers(settings: Settings) -> Providers:
     )
 
 
+def provider_of(stage: Stage, settings: Settings) -> Any:
+    """The provider that the settings name first for one stage, not started: what ``antiphon service`` serves.
+
+    Raises ``ConfigError`` and ``MissingExtra``: a service without its model is none.
+    """
+    chosen = getattr(settings, stage).chain()[0]
+    if stage == "stt":
+        return load(
+            stage, chosen.provider, transcriber_settings(chosen.provider, chosen.settings, settings.retrieval.settings)
+        )
+    return load(stage, chosen.provider, _informed(chosen.provider, chosen.settings, settings))
+
+
 def _classifier(settings: Settings) -> Classifier:
     try:
         given = _informed(settings.intent.provider, settings.intent.settings, settings)
@@ -187,10 +210,13 @@ def _started(providers: Providers) -> list[_Startable]:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, starting: set[str] | None = None) -> AsyncGenerator[Antiphon, None]:
+async def assembled(
+    settings: Settings, starting: set[str] | None = None, worker: Worker | None = None
+) -> AsyncGenerator[Antiphon, None]:
     """Everything started, and closed again at the end, in reverse order.
 
-    ``starting`` is kept up to date with the names of the parts that are still starting, for whoever waits.
+    ``starting`` is kept up to date with the names of the parts that are still starting, for whoever waits. ``worker``
+    is what this process shares with others that serve with it; None: it serves alone.
     Raises ``ConfigError`` and ``MissingExtra`` with the fix, before anything listens.
     """
     # The knowledge base's own greeting and keypad menu replace the general ones.
@@ -198,9 +224,7 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
     providers = _providers(settings)
     policy = policy_of(settings, languages, providers.transcribers)
     activity = SileroActivity()
-    journal = open_journal(
-        settings.journal.place, synchronous=settings.journal.synchronous, ttl_s=settings.server.session_ttl_s
-    )
+    journal = _journal(settings, worker)
     hosts: list[Host] = []
 
     def lost(session: str) -> None:
@@ -232,12 +256,13 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
                 identify=LanguageIdentifier(settings.languages.offered, _folder(settings)).identify,
                 language=settings.languages.default,
                 max_sessions=settings.server.max_sessions,
-            )
+            ),
+            None if worker is None else worker.places,
         )
         hosts.append(host)
         from antiphon.server.front import make_front  # noqa: PLC0415 - loaded beside the models, by _import_front
 
-        front = make_front(settings, languages, host, writer, activity)
+        front = make_front(settings, languages, host, writer, activity, worker=worker)
         yield Antiphon(settings, host, front.app, front.routes, front.vitals)
     finally:
         wheel.close()
@@ -245,6 +270,16 @@ async def assembled(settings: Settings, starting: set[str] | None = None) -> Asy
         for result in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(result, Exception):
                 log.error("a part could not be closed cleanly", exc_info=result)
+
+
+def _journal(settings: Settings, worker: Worker | None) -> Journal:
+    return open_journal(
+        settings.journal.place,
+        synchronous=settings.journal.synchronous,
+        keep_days=settings.journal.keep_days if worker is None or worker.number == 1 else 0,  # one of them deletes
+        busy_s=ALONE_BUSY_S if worker is None else SHARED_BUSY_S,
+        ttl_s=settings.server.session_ttl_s,
+    )
 
 
 async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, Awaitable[None]], starting: set[str]) -> None:

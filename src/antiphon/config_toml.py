@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import typing
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from antiphon.config import ENVIRONMENT, ProviderSettings, Settings
+from antiphon.runtime.stages import OPTIONS
 from antiphon.secret import Secret
 
 HEAD = """\
@@ -53,13 +55,15 @@ def render(settings: Settings) -> str:
         lines.extend(EXAMPLES.get(name, ()))
         lines.append("")
         if isinstance(section, ProviderSettings):
-            lines += [f"[{name}.limits]", *_typed(name, section.limits), ""]
+            lines += [f"[{name}.limits]", *_typed(name, section.limits, OPTIONS[name]), ""]
     return "\n".join(lines)
 
 
-def _typed(name: str, section: msgspec.Struct) -> list[str]:
+def _typed(name: str, section: msgspec.Struct, only: Collection[str] = ()) -> list[str]:
     lines = []
     for field in msgspec.structs.fields(section):
+        if only and field.name not in only:
+            continue
         value = getattr(section, field.name)
         if field.name == "limits":
             continue  # a table of its own

@@ -20,12 +20,15 @@ from antiphon.errors import AntiphonError
 
 COMMANDS = (
     ("serve", "start the server"),
+    ("service", "serve one part of an agent over HTTP, or run all parts side by side"),
     ("call", "call an agent as a phone does, and measure it"),
     ("calls", "list the calls in the journal, newest first"),
     ("show", "print a conversation with its latencies"),
     ("replay", "fold a journal again and say whether it decides the same"),
     ("sim", "simulate calls on virtual time and check that no rule is ever broken"),
     ("chart", "draw a state chart as Mermaid"),
+    ("keys", "make an API key and the key that signs session tokens"),
+    ("token", "make a token for one session"),
     ("doctor", "say what is installed, reachable, configured and missing, and what mends it"),
 )
 """Every sub-command with its ``HELP``, so that the list needs none of the modules."""

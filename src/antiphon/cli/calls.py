@@ -18,6 +18,7 @@ EXAMPLES = (
     ("antiphon calls -n 5", "the newest five"),
     ("antiphon calls --journal /var/lib/antiphon/journal.sqlite", "another server's"),
     ("antiphon calls --json | jq -r '.[].session'", "only their ids"),
+    ("antiphon calls --prune 30", "delete those that were over 30 days ago, for good"),
 )
 MOST = 1_000_000
 
@@ -28,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", "--limit", type=whole(1, MOST), default=50, metavar="N", help="at most so many (default 50)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--prune",
+        type=whole(0, 36_500),
+        metavar="DAYS",
+        help="instead of listing: delete conversations that are over and older than that, for good; "
+        "[journal] keep_days does so by itself",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from antiphon.errors import AntiphonError
     from antiphon.observe.render import calls_json, print_calls
 
+    if args.prune is not None:
+        return _prune(args)
     try:
         rows = with_journal(args, lambda journal: _rows(journal, args.limit))
     except AntiphonError as error:
@@ -45,6 +55,38 @@ def run(args: argparse.Namespace) -> int:
         print_calls(console(), rows)
     else:
         print("no calls yet: place one with `antiphon call`")
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from antiphon.cli.journal_source import fail, journal_place
+    from antiphon.errors import AntiphonError, ConfigError
+    from antiphon.stores.choice import open_journal
+    from antiphon.stores.sqlite import SqliteJournal
+
+    async def pruned() -> int:
+        place = journal_place(args)
+        journal = open_journal(place, access="read")
+        if not isinstance(journal, SqliteJournal):
+            raise ConfigError(
+                "this journal's server forgets by itself: set SESSION_TTL_SECONDS", code="config.bad_value"
+            )
+        await journal.start()  # a file that is none is not made
+        await journal.close()
+        journal = SqliteJournal(place)
+        await journal.start()
+        try:
+            return await journal.prune(args.prune)
+        finally:
+            await journal.close()
+
+    try:
+        gone = asyncio.run(pruned())
+    except AntiphonError as error:
+        return fail(error)
+    print(f"{gone} conversation{'' if gone == 1 else 's'} deleted")
     return 0
 
 

@@ -59,6 +59,8 @@ async def _examine(args: argparse.Namespace, printer: Printer) -> None:
         ("knowledge", chosen.knowledge),
         *((("providers", chosen.providers),) if args.quick else ()),
         ("languages", chosen.languages),
+        ("policy", chosen.policy),
+        ("address", chosen.address),
         ("tls", chosen.files),
         ("journal", machine.journal),
         ("port", machine.port),

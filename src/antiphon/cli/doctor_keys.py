@@ -10,7 +10,7 @@ from antiphon.config import Settings
 from antiphon.errors import AntiphonError
 from antiphon.providers.endpoints import MissingKey
 from antiphon.providers.registry import Kind
-from antiphon.secret import lookup
+from antiphon.secret import listed, lookup
 
 KEYS = {
     "SARVAM_API_KEY": "stt sarvam, tts sarvam, llm openai with preset sarvam",
@@ -33,7 +33,7 @@ async def keys(settings: Settings) -> list[Finding]:
     if absent:
         text = f"not set, not needed as configured: {'; '.join(absent)}"
         findings.append(Finding(area="keys", status="ok", text=text))
-    return [*findings, *_twilio(settings)]
+    return [*findings, *_exposure(settings), *_twilio(settings)]
 
 
 def _missing(settings: Settings) -> dict[str, tuple[MissingKey, list[str]]]:
@@ -48,6 +48,40 @@ def _missing(settings: Settings) -> dict[str, tuple[MissingKey, list[str]]]:
             except AntiphonError:
                 continue  # told as the provider's own
     return missing
+
+
+def _exposure(settings: Settings) -> list[Finding]:
+    """Who may begin and read sessions, and whether that is what one wants."""
+    from antiphon.server.access import openness
+    from antiphon.server.api_keys import ApiKeys
+    from antiphon.server.tokens import SessionTokens
+    from antiphon.transports.twilio_auth import is_loopback
+
+    server = settings.server
+    try:
+        ApiKeys(server.api_keys)
+        if server.token_secret:
+            SessionTokens(listed(server.token_secret), ttl_s=server.token_ttl_s)
+    except AntiphonError as error:
+        return [Finding(area="access", status="missing", text=str(error), fix="antiphon keys new")]
+    who = openness(server)
+    if who == "everybody":
+        text = f"{server.host or 'every address'} is open: whoever reaches the port may read every call"
+        return [Finding(area="access", status="note", text=text, fix="antiphon keys new")]
+    if who == "this_machine":
+        text = "sessions are open to this machine alone; no API key is set, none is needed"
+        return [Finding(area="access", status="ok", text=text)]
+    if not server.api_keys:
+        text = "no API key is set: beyond the phone nobody can begin or read a session, not even from this machine"
+        return [Finding(area="access", status="note", text=text, fix="antiphon keys new")]
+    findings = [Finding(area="access", status="ok", text="sessions need an API key or their token")]
+    if settings.journal.url and not server.token_secret:
+        text = "no token secret is set: a token that one server gives is refused by the others on this journal"
+        findings.append(Finding(area="access", status="note", text=text, fix="antiphon keys new"))
+    if not server.tls_cert and not server.public_url.startswith("https://") and not is_loopback(server.host):
+        text = "keys and tokens cross the network unencrypted: set tls_cert and tls_key, or have a proxy do it"
+        findings.append(Finding(area="access", status="note", text=text, fix="ANTIPHON_SERVER_TLS_CERT=..."))
+    return findings
 
 
 def _twilio(settings: Settings) -> list[Finding]:

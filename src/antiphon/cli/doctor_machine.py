@@ -20,6 +20,7 @@ import msgspec
 
 from antiphon.cli.doctor_report import Finding, Status
 from antiphon.config import Provider, Settings
+from antiphon.errors import UNUSABLE
 from antiphon.providers.livekit_plugin import package_of
 from antiphon.providers.registry import Kind
 
@@ -224,7 +225,7 @@ def _health(host: str, number: int) -> dict[str, object] | None:
     try:
         connection.request("GET", "/health")
         answer = json.loads(connection.getresponse().read(65_536))
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, *UNUSABLE):
         return None
     finally:
         connection.close()

@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from antiphon.cli.doctor_report import Finding
 from antiphon.cli.hearing import deafness
@@ -66,6 +67,31 @@ def built(kind: Kind, name: str, own: dict[str, Any], settings: Settings) -> Any
     if kind == "stt":
         return load(kind, name, transcriber_settings(name, own, settings.retrieval.settings))
     return load(kind, name, own)
+
+
+async def policy(settings: Settings) -> list[Finding]:
+    """``[policy]`` is one that the turn machine takes. Raises ``ConfigError``."""
+    from antiphon.assembly import policy_of
+    from antiphon.languages import load_languages
+
+    policy_of(settings, dict(load_languages(settings.languages.folder or None)))
+    changed = ", ".join(sorted(settings.policy))
+    return [Finding(area="policy", status="ok", text=f"changed: {changed}" if changed else "the defaults")]
+
+
+async def address(settings: Settings) -> list[Finding]:
+    """What the carrier calls. Raises ``ConfigError`` for a ``public_url`` that cannot be one."""
+    from antiphon.transports.twilio_settings import PhoneSettings
+
+    phone = PhoneSettings(public_url=settings.server.public_url)
+    voice = phone.http_url(phone.voice_path)
+    path = urlsplit(phone.public_url).path.rstrip("/")
+    if path:
+        text = f"[server] public_url has the path {path}: the proxy must pass {voice} on as {phone.voice_path}"
+        return [
+            Finding(area="address", status="note", text=text, fix="leave the path out, or have the proxy take it away")
+        ]
+    return [Finding(area="address", status="ok", text=f"calls come in at {voice}")] if phone.public_url else []
 
 
 async def files(settings: Settings) -> list[Finding]:

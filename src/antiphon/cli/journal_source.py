@@ -13,7 +13,7 @@ from rich.console import Console
 from antiphon import config
 from antiphon.errors import AntiphonError, UnknownSession
 from antiphon.kernel.events import Entry
-from antiphon.runtime.ports import Journal, SessionRow
+from antiphon.runtime.ports import Journal
 from antiphon.stores.choice import open_journal
 
 _SEARCHED = 1000
@@ -69,11 +69,6 @@ async def find(journal: Journal, name: str) -> tuple[str, list[Entry]]:
             some = ", ".join(fits[:5])
             raise UnknownSession(f"{len(fits)} calls begin with {name}: {some}: give more of the id") from None
         raise
-
-
-async def row_of(journal: Journal, session: str) -> SessionRow | None:
-    """The listing of a session if it is among the newest 1000."""
-    return next((row for row in await journal.sessions(_SEARCHED) if row.session == session), None)
 
 
 def console() -> Console:

@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit status 0: all identical; 1: at least one diverged; 2: the journal could not be read."""
     from antiphon.cli.journal_source import fail, find, with_journal
-    from antiphon.cli.replay_fold import examine, line_of
+    from antiphon.cli.replay_fold import line_of
     from antiphon.errors import AntiphonError, StoreError
+    from antiphon.observe.replaying import examine
 
     if bool(args.id) == args.all:
         return fail(StoreError("give one call's id (`antiphon calls` lists them), `last`, or --all", code="cli.usage"))

@@ -22,7 +22,7 @@ from antiphon.cli.address import media_url
 from antiphon.cli.live_view import LiveView
 from antiphon.cli.sample_verdict import Line, judge
 from antiphon.config import Settings
-from antiphon.errors import AntiphonError, ConfigError, UnknownSession
+from antiphon.errors import UNUSABLE, AntiphonError, ConfigError, UnknownSession
 from antiphon.kernel.events import Entry, SessionClosed
 from antiphon.knowledge import Knowledge, load_knowledge
 from antiphon.phone.report import CallReport
@@ -123,7 +123,7 @@ async def _call(url: str, call_id: str) -> CallReport:
             await process.wait()
     try:
         return msgspec.json.decode(out, type=CallReport)
-    except msgspec.DecodeError:
+    except UNUSABLE:
         said = " ".join(complaints.decode(errors="replace").split())[-300:]
         raise SampleFailed(f"the caller's process ended with status {process.returncode}: {said}") from None
 

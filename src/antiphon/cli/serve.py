@@ -9,15 +9,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from antiphon.cli.arguments import whole
+from antiphon.cli.serving import begin_logging, loop_factory, options, settings_of
 from antiphon.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from antiphon.assembly import Antiphon
     from antiphon.cli.live_view import LiveView
+    from antiphon.cli.serve_workers import Supervisor
     from antiphon.config import Settings
     from antiphon.server.run import Running
 
@@ -27,6 +28,7 @@ HELP = "start the server"
 EXAMPLES = (
     ("antiphon serve", "on 127.0.0.1:8004"),
     ("antiphon serve --sample-call", "with one call to itself, shown live"),
+    ("antiphon serve --workers auto", "on every core of the machine"),
     ("antiphon serve --port 9000 --log-level DEBUG", "elsewhere, saying more"),
     ("antiphon serve --print-config > antiphon.toml", "settings to start from"),
 )
@@ -63,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="settings (default: antiphon.toml here, if there is one)")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=whole(0, 65_535), metavar="PORT", help="port (default 8004; 0 takes a free one)")
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help='processes that share the port, one a core (default 1; "auto": as many as there are cores)',
+    )
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # how the supervisor starts one of them
     parser.add_argument("--journal", metavar="PATH", help="SQLite file, or redis:// URL, for the conversations")
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="how much to log")
     parser.add_argument("--print-config", action="store_true", help="print a complete settings file, and end")
@@ -74,7 +83,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _workers(text: str) -> int:
+    return 0 if text == "auto" else whole(1, 64)(text)
+
+
 def run(args: argparse.Namespace) -> int:
+    if args.worker is not None:
+        from antiphon.cli import serve_worker
+
+        return serve_worker.run(args)
     from antiphon import config
 
     if args.print_config:
@@ -84,37 +101,28 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.once and not args.sample_call:
         raise ConfigError("--once goes with --sample-call: without a call there is nothing to end after")
-    given = {
-        "server.host": args.host,
-        "server.port": args.port,
-        "journal.path": args.journal,
-        "log.level": args.log_level or ("WARNING" if args.sample_call else None),
-    }
-    settings = config.load(args.config, overrides={key: value for key, value in given.items() if value is not None})
-    from antiphon.observe import logging as observe_logging
-
-    observe_logging.configure(settings.log.level, settings.log.format, secrets=observe_logging.secrets_in(settings))
+    level = args.log_level or ("WARNING" if args.sample_call else None)
+    settings = settings_of(args, **{"log.level": level})
+    begin_logging(settings)
     for warning in settings.warnings:
         print(f"antiphon: {warning}", file=sys.stderr)
     from antiphon.cli.address import check_listening
+    from antiphon.cli.serve_workers import Supervisor, wanted
 
     check_listening(settings.server)
-    serving = _Serving(settings, args)
+    workers = wanted(settings, args)
+    several = _after_journal(settings, Supervisor(settings, args, workers)) if workers > 1 else None
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serving.run())
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(several or _Serving(settings, args).run())
     except asyncio.CancelledError:
         return INTERRUPTED
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it exists: a fifth to two fifths less processor time under the stock transports."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+async def _after_journal(settings: Settings, supervisor: Supervisor) -> int:
+    """The file is made, or brought up to date, before the first of several writers opens it."""
+    await _try_journal(settings, needed=False)
+    return await supervisor.run()
 
 
 class _Serving:
@@ -162,7 +170,7 @@ class _Serving:
         return self._status if self._args.once else 0
 
     async def _serve(self, antiphon: Antiphon, view: LiveView | None) -> None:
-        from antiphon.server.run import Tls, serve
+        from antiphon.server.run import serve
 
         server = self._settings.server
 
@@ -183,14 +191,8 @@ class _Serving:
                 antiphon.routes,
                 server.host,
                 server.port,
-                vitals=antiphon.vitals,
-                tls=Tls(cert=server.tls_cert, key=server.tls_key) if server.tls_cert else None,
-                authenticated=bool(self._settings.twilio.auth_token),
-                allow_open=server.allow_open,
-                drain_s=server.drain_s,
                 on_ready=on_ready,
-                on_drain=antiphon.host.stop_admitting,
-                signals=False,
+                **options(self._settings, antiphon),
             )
         except ConfigError as error:
             if error.code != "server.bind":

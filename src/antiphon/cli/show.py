@@ -31,15 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from antiphon.cli.journal_source import console, fail, find, row_of, with_journal
+    from antiphon.cli.journal_source import console, fail, find, with_journal
     from antiphon.errors import AntiphonError
     from antiphon.observe.projections import conversation
     from antiphon.observe.render import call_json, print_call
 
     async def read(journal: Journal) -> tuple[list[Entry], str]:
         session, entries = await find(journal, args.id)
-        row = await row_of(journal, session)
-        return entries, row.status if row else ""
+        return entries, (await journal.session(session)).status
 
     try:
         entries, status = with_journal(args, read)

@@ -235,6 +235,9 @@ async def lists_sessions(make: Make) -> None:
         told = (row.status, row.started_at, row.transport, row.language, row.turns, row.entries, row.last_at_ms)
         require(told == ("live", "2026-01-02T03:04:05Z", "twilio", "hi-IN", 2, 3, 300), f"a row tells the call: {row}")
         require((row.epoch, row.caller) == (1, "+91"), f"a row tells owner and caller: {row}")
+        for row in rows:
+            require(await journal.session(row.session) == row, f"asked for alone it is the same row: {row}")
+        await _raises(journal.session("nobody"), UnknownSession, "the row of a session that is not there")
 
     await _with(make, use)
 
@@ -252,6 +255,7 @@ async def tells_the_status(make: Make) -> None:
             await _put(journal, Batch("a", 1, seq - 1, (ev.Entry(seq, seq, event),)))
             row = (await journal.sessions())[0]
             require(row.status == status, f"{status} after {type(event).__name__}, not {row.status}")
+            require(await journal.session("a") == row, f"asked for alone it is {status}, too")
         require((await journal.sessions())[0].transport == "browser", "the line is the latest")
 
     await _with(make, use)
@@ -284,6 +288,7 @@ async def survives_closing(make: Make) -> None:
         require(await journal.read("a") == list(some_entries(1, 4)), "entries are there after closing")
         require(await journal.load_snapshot("a") == (4, b"s"), "so is the snapshot")
         require((await journal.sessions())[0].status == "interrupted", "nobody owns what was closed in mid-call")
+        require((await journal.session("a")).status == "interrupted", "nor does its row say so")
         require(await journal.claim("a") == 2, "the next claim goes on from the last epoch")
         require((await journal.sessions())[0].status == "live", "a claimed session is live again")
         require(await _put(journal, Batch("a", 2, 4, some_entries(5, 1))) is None, "and may be written")

@@ -175,6 +175,23 @@ async def pushes_without_delay(subject: Subject[VoiceActivity]) -> None:
         require(median < PUSH_LIMIT_S, f"push of a 20 ms frame blocks the loop for {median * 1000:.1f} ms")
 
 
+async def gives_back_what_was_pushed(subject: Subject[VoiceActivity]) -> None:
+    """``recent`` gives the last 400 ms pushed, and fewer while there are no more. An utterance is heard from a little
+    before the gate opened: without that its first consonant is lost.
+    """
+    kept = 8 * 400
+    audio = encode("mulaw", _whole(subject.sample.speech))
+    async with started(subject) as activity:
+        windows = Windows()
+        member = activity.join("mulaw", windows)
+        for end in range(FRAME_SAMPLES, len(audio) + 1, FRAME_SAMPLES):
+            member.push(audio[end - FRAME_SAMPLES : end])
+            if end % (5 * FRAME_SAMPLES) == 0:
+                await asyncio.sleep(0)
+                require(member.recent(kept) == audio[max(0, end - kept) : end], "recent is not what was pushed last")
+        require(member.recent(0) == b"", "recent gives audio where none is asked for")
+
+
 async def survives_a_broken_call(subject: Subject[VoiceActivity]) -> None:
     """A call whose ``on_window`` raises costs no other call a window. One call's fault must not be heard in others."""
     loop = asyncio.get_running_loop()
@@ -252,6 +269,7 @@ KIT: Kit[VoiceActivity] = Kit(
         keeps_calls_apart,
         tells_on_the_loop,
         pushes_without_delay,
+        gives_back_what_was_pushed,
         survives_a_broken_call,
         is_silent_after_leave,
         is_silent_after_close,

@@ -189,6 +189,8 @@ class AgentOrchestrator:
         self._follow(detected or self._identified(text))
         turn.language = turn.language if language else self.language_coordinator.ensure_consistency()
         context = self.context_manager.get_context(system_prompt=self._prompt(system_prompt, turn.language))
+        if isinstance(self.context_manager, ContextManager):  # another's own is the application's business
+            context = _asking_for(turn.language, context)
 
         log.info("Step 3: Generating response...", extra=self._told)
         answering = self.task_router.route_generation(text, context, turn.language)
@@ -340,6 +342,16 @@ def _as_prompt(prompt: str | None) -> str | None:
     if not isinstance(prompt, str | None):
         raise ConfigError(f"system_prompt is {type(prompt).__name__}: give text", code="config.bad_value")
     return prompt
+
+
+def _asking_for(language: str, context: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A message of the system in the history wins over the prompt (A33), but not over the turn's language (A42)."""
+    instruction = language_instruction(language)
+    system = [at for at, message in enumerate(context) if message["role"] == "system"]
+    if not system or any(instruction in context[at]["content"] for at in system):
+        return context
+    behind = system[-1] + 1
+    return [*context[:behind], {"role": "system", "content": instruction}, *context[behind:]]
 
 
 def _check_audio(audio: object) -> None:

@@ -31,9 +31,10 @@ from antiphon.facade.ports_as_modules import (
     as_tts,
 )
 from antiphon.kernel.events import MAX_TEXT
+from antiphon.media.codec import BadAudio, wav_read
 from antiphon.runtime.batch import LIMITS, Clock, Sleep, Stage
 from antiphon.runtime.breaker import CircuitBreaker
-from antiphon.runtime.chain import breaker_of
+from antiphon.runtime.chain import breaker_for
 from antiphon.runtime.generate import MAX_REPLY_CHARS
 from antiphon.runtime.ports import Responder, Synthesizer, Transcriber
 from antiphon.runtime.resilience import StagePolicy
@@ -49,6 +50,7 @@ T = TypeVar("T")
 class TaskRouter:
     """``stt``, ``llm`` and ``tts`` are the providers as they are called; they may be one object (three breakers still).
 
+    Routers that are given the same object share its breakers: what one conversation found out, the others know.
     ``policies`` replaces the limits of a stage; ``clock`` and ``sleep`` are for tests. Raises ``ConfigError`` for a
     provider that lacks its method and for the policy of a stage that there is not.
     """
@@ -76,7 +78,10 @@ class TaskRouter:
             unknown = ", ".join(name for name in limits if name not in LIMITS)
             raise ConfigError(f"policies: no stage is called {unknown}: take {', '.join(LIMITS)}")
         self.breakers: dict[str, CircuitBreaker] = (
-            {name: breaker_of(name, limits[name], clock, {"call": call_id}) for name in LIMITS}
+            {
+                name: breaker_for(each, name, limits[name], clock)
+                for name, each in zip(LIMITS, (stt, llm, tts), strict=True)
+            }
             if enable_circuit_breaker
             else {}
         )
@@ -124,8 +129,16 @@ class TaskRouter:
         """``text`` spoken, as the provider's WAV; None after all attempts."""
         audio = await self._run("tts", lambda: self.tts.text_to_speech(text, language), _audio, retry_count)
         if audio is not None:
+            self._look_at(audio)
             log.info("TTS successful: %d bytes", len(audio), extra=self._told)
         return audio
+
+    def _look_at(self, audio: bytes) -> None:
+        """What is no WAV is handed on all the same: who plays it may know what to do with it."""
+        try:
+            wav_read(audio)
+        except BadAudio as error:
+            log.warning("[tts.not_wav] text_to_speech gave back what cannot be played: %s", error, extra=self._told)
 
     def get_breaker_status(self) -> dict[str, dict[str, Any]]:
         """``{"stt": {"state", "failure_count", ...}, ...}``; empty if the breakers are switched off."""

@@ -18,6 +18,9 @@ from antiphon.sim.providers import Faults
 GATE_OPENS_S = 0.096
 HANGOVER_S = 0.224
 CALLER_WORD_S = 0.25
+WORD_LATE_S = 0.12
+PAUSE_S = 0.15
+"""So long the voice is silent when the last words are told again: they are known by then, and the gate is open."""
 
 
 class SimEar:
@@ -37,6 +40,7 @@ class SimEar:
         self._languages = languages
         self.utterance = first_utterance
         self._words: list[str] = []
+        self._told = ""
         self._fault = faults.next()
         self.closed = False
 
@@ -48,15 +52,24 @@ class SimEar:
         """A word of weight was completed."""
         self._words.append(word)
         if self._fault not in ("no_partials", "hang", "fail", "blank"):
-            partial = TranscriptPartial(self.utterance, " ".join(self._words))
-            self._loop.call_later(0.12, self.tell, partial)
+            self._loop.call_later(WORD_LATE_S, self._tell_words, self.utterance, " ".join(self._words))
+
+    def _tell_words(self, utterance: int, text: str) -> None:
+        self._told = text if utterance == self.utterance else ""
+        self.tell(TranscriptPartial(utterance, text))
+
+    def pause(self) -> None:
+        """The voice has been silent for a moment, and the gate is still open."""
+        text, self._told = self._told, ""
+        if text:
+            self.tell(TranscriptPartial(self.utterance, text, again=True))
 
     def on_audio(self, audio: bytes) -> None:
         """Simulated callers bring no audio."""
 
     def finish(self, utterance: int) -> None:
         text, fault = " ".join(self._words), self._fault
-        self._words, self._fault = [], self._faults.next()
+        self._words, self._fault, self._told = [], self._faults.next(), ""
         self.utterance = utterance + 1
         if fault == "hang":
             return
@@ -148,6 +161,11 @@ class Voice:
         if self._closing is not None:
             self._closing.cancel()
         self._closing = self._loop.call_later(HANGOVER_S, self._shut, ear, self._loop.time())
+        self._loop.call_later(PAUSE_S, self._pause, ear, self._closing)
+
+    def _pause(self, ear: SimEar, closing: asyncio.TimerHandle) -> None:
+        if self._closing is closing and self._gate_is_open and ear is self.ear:
+            ear.pause()
 
     def _shut(self, ear: SimEar, ended: float) -> None:
         if ear is not self.ear:

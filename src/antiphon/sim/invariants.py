@@ -57,7 +57,7 @@ def one_reply_at_a_time(record: Record) -> list[str]:
         for command in decision.commands:
             if isinstance(command, cmd.CancelReply) and command.turn == live:
                 live = 0
-            elif isinstance(command, (cmd.StartReply, cmd.Say)):
+            elif isinstance(command, (cmd.StartReply, cmd.Say, cmd.Repeat)):
                 if live not in (0, command.turn):
                     bad.append(f"turn {command.turn} began while {live} was live, at {decision.at:.3f}")
                 live = command.turn
@@ -71,7 +71,7 @@ def never_hangs_up_on_a_talker(record: Record) -> list[str]:
 def silence_first(record: Record) -> list[str]:
     """From a pause until something is let through again, nothing is heard."""
     bad = []
-    lets_through = (cmd.ResumePlayout, cmd.StartReply, cmd.Say)
+    lets_through = (cmd.ResumePlayout, cmd.StartReply, cmd.Say, cmd.Repeat)
     decisions = record.decisions
     for index, decision in enumerate(decisions):
         if not any(isinstance(command, cmd.PausePlayout) for command in decision.commands):
@@ -152,18 +152,24 @@ def no_long_silence(record: Record) -> list[str]:
 
 
 def nothing_stale_is_spoken(record: Record) -> list[str]:
-    """After the order to cancel a turn has reached the far end, no sound of that turn is heard."""
+    """After the order to cancel a turn has reached the far end, no sound of that turn is heard.
+
+    The rest of an answer whose line broke is another turn's, though it is made of the same words.
+    """
     bad = []
+    repeats = [(d.at, c) for d in record.decisions for c in d.commands if isinstance(c, cmd.Repeat)]
     for decision in record.decisions:
         for command in decision.commands:
             if not isinstance(command, cmd.CancelReply):
                 continue
             reached = decision.at + record.plan.latency_ms / 1000 + 0.001
             for line in record.lines:
+                again = [text for at, c in repeats if at >= decision.at for text in c.texts]
+                meant = {word for text in again for word in _WORD.findall(text)}
                 late = b"".join(audio for start, _, audio in line.played if start >= reached)
                 for word, _ in read_back(late):
                     match = _WORD.fullmatch(word)
-                    if match and int(match[1]) == command.turn:
+                    if match and int(match[1]) == command.turn and match.groups() not in meant:
                         bad.append(f"{word} was heard after turn {command.turn} was cancelled at {decision.at:.3f}")
                         break
     return bad
@@ -253,6 +259,8 @@ def unconfirmed_words_leave_no_trace(record: Record) -> list[str]:
                 ahead = command
             elif isinstance(command, cmd.Classify):
                 questions[command.turn] = command.text
+            elif isinstance(command, cmd.StartReply) and command.text == questions.get(command.asked_in):
+                questions[command.turn] = command.text  # the answer goes on, on another line
     return bad
 
 
@@ -263,7 +271,10 @@ def effects_run_once(record: Record) -> list[str]:
         for key, count in Counter(record.effects_run).items()
         if count > 1 + ("look_up" in key) * len(record.crashed_at)
     ]
-    confirmed = {c.turn for d in record.decisions for c in d.commands if isinstance(c, cmd.Classify)}
+    ordered = [command for decision in record.decisions for command in decision.commands]
+    confirmed = {command.turn for command in ordered if isinstance(command, cmd.Classify)}
+    # An answer goes on in another turn.
+    confirmed |= {c.turn for c in ordered if isinstance(c, cmd.StartReply) and c.asked_in in confirmed}
     for decision in record.decisions:
         event = decision.entry.event
         if isinstance(event, ev.EffectRequested) and event.turn not in confirmed and decision.commands:

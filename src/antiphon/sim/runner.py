@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 
 from antiphon.kernel.events import encode_entry
+from antiphon.runtime.phrases import PhraseBook
 from antiphon.sim import clock
 from antiphon.sim.invariants import journal_json, violations
 from antiphon.sim.plan import Plan, draw, smaller
-from antiphon.sim.world import Record, World
+from antiphon.sim.world import Record, World, render_phrases
 
 CHUNK = 50
 SHRINK_TRIES = 300
@@ -47,10 +50,17 @@ class Report(msgspec.Struct):
 def simulate(plan: Plan) -> Record:
     """Plays one plan to its end on virtual time."""
 
+    phrases = _phrases()
+
     async def main() -> Record:
-        return await World(plan).play()
+        return await World(plan, phrases).play()
 
     return clock.run(main())
+
+
+@functools.cache
+def _phrases() -> PhraseBook:
+    return clock.run(render_phrases())
 
 
 def run_one(seed: int, faults: bool) -> Outcome:
@@ -69,16 +79,23 @@ def run_one(seed: int, faults: bool) -> Outcome:
     )
 
 
-def _quieten() -> None:
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
     """Planned faults are no news; and a call leaves so little garbage that looking for it often only costs time."""
+    level, thresholds = logging.root.manager.disable, gc.get_threshold()
     logging.disable(logging.CRITICAL)
     gc.set_threshold(50_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        logging.disable(level)
 
 
 def _run_chunk(job: tuple[int, int, bool]) -> list[Outcome]:
     first, count, faults = job
-    _quieten()
-    return [run_one(seed, faults) for seed in range(first, first + count)]
+    with _quiet():
+        return [run_one(seed, faults) for seed in range(first, first + count)]
 
 
 def run_many(
@@ -127,10 +144,10 @@ def shrink(plan: Plan, name: str) -> Plan:
 
 def save_golden(outcome: Outcome, faults: bool, directory: Path) -> tuple[Path, Plan]:
     """Shrinks a failed call and writes its journal, for a test to keep. Returns the file and the plan."""
-    _quieten()
     name = outcome.violations[0].partition(":")[0]
-    plan = shrink(draw(outcome.seed, faults), name)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}-{outcome.seed}.jsonl"
-    path.write_bytes(journal_json(simulate(plan)))
+    with _quiet():
+        plan = shrink(draw(outcome.seed, faults), name)
+        path.write_bytes(journal_json(simulate(plan)))
     return path, plan

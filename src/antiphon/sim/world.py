@@ -47,6 +47,8 @@ POLICY = Policy(
 PATIENCE_S = 12.0
 TURN_GAP_S = 0.7
 LONGEST_CALL_S = 1800.0
+START_S = 0.4
+"""A process needs a moment before it takes calls."""
 NOTICED_S = 0.15
 """By then a voice has opened the gate."""
 LATEST_WORDS_S = 3.5
@@ -90,6 +92,13 @@ class Record(msgspec.Struct):
     leaked: list[str] = []
 
 
+async def render_phrases() -> PhraseBook:
+    """What no world changes: rendering it anew would be a third of the work of a simulated call."""
+    phrases = PhraseBook(lambda language, kind: (f"p{kind}0 p{kind}1 p{kind}2",))
+    await phrases.prepare((SimSynthesizer("sim-voice"),), LANGUAGES, SPOKEN_BY_TURNS)
+    return phrases
+
+
 class SimJournal(MemoryJournal):
     """The memory journal with planned trouble."""
 
@@ -113,8 +122,9 @@ class SimJournal(MemoryJournal):
 class World:
     """Builds one call's surroundings, plays the plan and records what comes of it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, phrases: PhraseBook) -> None:
         self.plan = plan
+        self.phrases = phrases
         self.loop = asyncio.get_running_loop()
         self.record = Record(plan=plan, decisions=[], lines=[])
         self.voice = Voice(self.loop)
@@ -160,11 +170,9 @@ class World:
 
     async def _services(self) -> Services:
         plan = self.plan
-        voice = SimSynthesizer("sim-voice")
         self.classifier = SimClassifier("sim-intent", plan.intent)
         self.retriever = SimRetriever("sim-retrieval", plan.retrieval)
-        phrases = PhraseBook(lambda language, kind: (f"p{kind}0 p{kind}1 p{kind}2",))
-        await phrases.prepare((voice,), LANGUAGES, SPOKEN_BY_TURNS)
+        await asyncio.sleep(START_S)
         return Services(
             providers=Providers(
                 transcribers=(_NoTranscriber(),),
@@ -180,7 +188,7 @@ class World:
                 classifier=self.classifier,
                 retriever=self.retriever,
             ),
-            phrases=phrases,
+            phrases=self.phrases,
             wheel=self.wheel,
             journal=self.journal,
             writer=self.writer,
