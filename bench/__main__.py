@@ -1,13 +1,12 @@
-"""``python -m bench``: concurrent calls against one server process on one core, as a table and JSON."""
+"""``python -m bench``: Antiphon, its peers and the floor, in one run, as a table, JSON and a picture."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-import subprocess
+import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,154 +14,179 @@ from pathlib import Path
 
 import msgspec
 
-from bench.load import Spec, Step
-from bench.procstat import cost_of
-from bench.server import Server, antiphon, echo, endpoint_ms
-from bench.stages import Mode, run, table
-from bench.table import HEAD, Targets, row, verdicts
+from bench import document, ledger, service, smoke, stages, text, workers
+from bench.compare import REALISTIC, Run
+from bench.contenders import BY_NAME, CONTENDERS, Contender, compiled
+from bench.peers import environment
+from bench.plot import draw
+from bench.report import Report, summarise
+from bench.starts import starts
+from bench.table import HEAD, summary
+from bench.verdicts import verdicts
 
-ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-CALLS = (1, 50, 100, 200, 300, 400)
-SMOKE_CALLS = (1, 20)
-FEW, LONGER = 10, 2.5
-TURN_S = 8.0
-"""About what a caller takes for one question and its answer: calls that begin evenly over it stay spread."""
-
-
-class Report(msgspec.Struct, kw_only=True):
-    """The JSON file. ``floor`` is the echo server: there, first audio is the round trip of a message."""
-
-    at: str
-    antiphon: str
-    python: str
-    cpu: str
-    cores: int
-    server_core: int
-    load_core: int
-    endpoint_ms: float
-    versions: dict[str, str]
-    steps: list[Step]
-    floor: list[Step]
-    health: list[dict[str, object]]
-    targets: Targets
-    verdicts: list[str]
-    stages: list[Mode] = []
-    """Batch, streaming and speculative, with providers that take their time."""
+PARTS = ("load", "search", "answer", "cutoff", "stages", "start", "workers")
+STAGE_S = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 1 if a call failed, nothing was measured, or (``--smoke``) a turn was lost."""
+    """Returns 1 if a call of Antiphon failed or nothing was measured, or the smoke test found a fault."""
     options = _options(arguments)
     cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = cores[0], cores[-1]
-    if server_core == load_core:
+    if len(cores) < 2:
         sys.stderr.write("only one core: server and load generator share it, and the figures say little\n")
-    delay = endpoint_ms()
-    steps: list[Step] = []
-    floor: list[Step] = []
-    health: list[dict[str, object]] = []
+    pair = (cores[0], cores[-1])
+    if options.smoke:
+        return smoke.run(pair)
+    if options.ledger or options.text:
+        return _service(options, pair)
+    chosen = [_with_calls(BY_NAME[name], options.calls) for name in options.only]
+    for peer in dict.fromkeys(each.peer for each in chosen if each.peer):
+        environment.prepare(peer)
+    if any(each.name == "floor-c" for each in chosen):
+        compiled()
+    report = _run(options, chosen, pair)
+    print("\n".join([*summary(report), "", *report.verdicts]))
+    print(f"written to {_write(report, options.json)}")
+    if options.document:
+        document.main()
+    ours = [m.step for m in report.steps if m.contender == "antiphon" and m.part != "search"]
+    return 1 if any(step.failed_calls or not step.turns for step in ours) else 0
+
+
+def _service(options: argparse.Namespace, pair: tuple[int, int]) -> int:
+    found = service.Service(
+        at=_now(),
+        command=_command(),
+        python=platform.python_version(),
+        cpu=_cpu_model(),
+        real_time=os.sched_getscheduler(0) in {os.SCHED_RR, os.SCHED_FIFO},
+        versions=_versions(),
+    )
+    turns, seconds = (40, 12.0) if options.quick else (ledger.TURNS, text.SECONDS)
+    status = service.measure(
+        found, pair, with_ledger=options.ledger, with_text=options.text, turns=turns, seconds=seconds
+    )
+    service.write(found, options.json or RESULTS / f"service-{_stamp(found.at)}.json")
+    if options.document:
+        document.main()
+    return status
+
+
+def _run(options: argparse.Namespace, chosen: list[Contender], pair: tuple[int, int]) -> Report:
+    run = Run(pair, options.seconds, options.echo_seconds)
+    report = _report(chosen, pair)
+    # In their recommended settings: the variants are there to show what tuning brings in cost.
+    answering = [each for each in chosen if not each.is_echo and not each.variant]
     print(HEAD)
-    for calls in options.calls:
-        if options.echo_seconds > 0:
-            with echo(server_core) as server:
-                spec = Spec(url=server.url, calls=calls, ramp_s=0.5, seconds=options.echo_seconds, echo=True)
-                floor.append(_measure(server, spec, load_core))
-            print(row("echo", floor[-1]), flush=True)
-        with (
-            tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder,
-            antiphon(Path(folder), server_core) as server,
-        ):
-            _warm_up(server, load_core)
-            ramp = min(options.ramp, 0.5 * calls)
-            # A few calls make few turns, and all else is held against their slowest: they get more time.
-            seconds = options.seconds if calls >= FEW or options.smoke else LONGER * options.seconds
-            spec = Spec(url=server.url, calls=calls, ramp_s=ramp, seconds=seconds, endpoint_ms=delay)
-            steps.append(_measure(server, spec, load_core))
-            health.append(server.health())
-        print(row("antiphon", steps[-1]), flush=True)
-    stages: list[Mode] = []
-    if options.rounds:
-        stages = run(options.rounds, options.stage_seconds, server_core, lambda s, spec: _measure(s, spec, load_core))
-    report = Report(
-        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    if "load" in options.parts:
+        run.load(chosen, options.rounds)
+    if "search" in options.parts:
+        report.limits = [run.limit(each) for each in chosen if each.search]
+    if "answer" in options.parts:
+        run.answers(answering, options.rounds)
+    if "cutoff" in options.parts:
+        run.cutoffs(answering, options.rounds)
+    if "stages" in options.parts:
+        report.stages = stages.run(options.rounds, STAGE_S, pair[0], run.measure)
+        print("\n" + stages.table(report.stages))
+    if "start" in options.parts:
+        report.starts = starts(pair[0])
+    if "workers" in options.parts:
+        report.workers = workers.measure(options.rounds, options.seconds, pair)
+    report.steps = run.measured
+    report.summaries = summarise(run.measured)
+    report.verdicts = verdicts(report)
+    return report
+
+
+def _report(chosen: list[Contender], pair: tuple[int, int]) -> Report:
+    peers = dict.fromkeys(each.peer for each in chosen if each.peer)
+    return Report(
+        at=_now(),
+        command=_command(),
         antiphon=version("antiphon"),
         python=platform.python_version(),
         cpu=_cpu_model(),
-        cores=len(cores),
-        server_core=server_core,
-        load_core=load_core,
-        endpoint_ms=delay,
-        versions={name: version(name) for name in ("picows", "uvloop", "uvicorn", "msgspec", "numpy")},
-        steps=steps,
-        floor=floor,
-        health=health,
-        targets=Targets(),
-        verdicts=verdicts(steps, Targets()),
-        stages=stages,
+        cores=len(os.sched_getaffinity(0)),
+        server_core=pair[0],
+        load_core=pair[1],
+        versions={
+            "antiphon": {"python": platform.python_version(), **_versions()},
+            **{peer: environment.versions(peer) for peer in peers},
+        },
+        endpoint_ms={each.name: each.endpoint_ms for each in chosen if not each.is_echo},
+        realistic=REALISTIC,
+        steps=[],
+        summaries=[],
     )
-    if report.stages:
-        print("\n" + table(report.stages))
-    print("\n".join(["", *report.verdicts]))
-    print(f"written to {_write(report, options.json)}")
-    failed = any(step.failed_calls or not step.turns for step in steps)
-    lost = options.smoke and any(step.lost_turns for step in steps)
-    return 1 if failed or lost else 0
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _stamp(at: str) -> str:
+    return at.replace(":", "").replace("-", "")
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("antiphon", "picows", "uvloop", "uvicorn", "msgspec", "numpy")}
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = ",".join(each.name for each in CONTENDERS)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--calls", help=f"concurrent calls, one step each (default {','.join(map(str, CALLS))})")
-    parser.add_argument("--seconds", type=float, help="measured seconds a step (default 25)")
-    parser.add_argument("--ramp", type=float, default=TURN_S, help="calls begin evenly over this many seconds")
-    parser.add_argument("--echo-seconds", type=float, help="measured seconds of the floor; 0 leaves it out (default 6)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="where the results go (default bench/results/<time>.json)"
-    )
-    parser.add_argument("--rounds", type=int, help="of batch, streaming and speculative; 0 leaves them out (default 3)")
-    parser.add_argument("--stages", action="store_true", help="only these rounds, no load")
-    parser.add_argument("--smoke", action="store_true", help="under 40 s: does it work at all?")
+    parser.add_argument("--only", help=f"contenders (default {names})")
+    parser.add_argument("--parts", help=f"of the run (default {','.join(PARTS)})")
+    parser.add_argument("--calls", help="concurrent calls of the rounds, for all contenders (default: each its own)")
+    parser.add_argument("--rounds", type=int, help="default 3; figures are their medians")
+    parser.add_argument("--seconds", type=float, help="measured seconds a step (default 20)")
+    parser.add_argument("--echo-seconds", type=float, default=6.0, help="the same for the floor (default 6)")
+    parser.add_argument("--quick", action="store_true", help="one round of 12 s: to see where one stands")
+    parser.add_argument("--ledger", action="store_true", help="only where a turn's time goes, over /orchestrate")
+    parser.add_argument("--text", action="store_true", help="only a thousand visitors of /orchestrate")
+    parser.add_argument("--stages", action="store_true", help="only what streaming and speculation save")
+    parser.add_argument("--document", action="store_true", help="write docs/performance.md and its picture")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="results (default bench/results/<time>.json)")
+    parser.add_argument("--smoke", action="store_true", help="under 60 s: does it work at all?")
     options = parser.parse_args(arguments)
-    calls, seconds, floor = (SMOKE_CALLS, 7.0, 2.0) if options.smoke else (CALLS, 25.0, 6.0)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (12.0 if options.quick else 20.0)
+    if options.stages:
+        options.only, options.parts = "antiphon", "stages"
+    options.only = _listed(parser, "--only", options.only, tuple(BY_NAME))
+    options.parts = _listed(parser, "--parts", options.parts, PARTS)
     try:
-        options.calls = tuple(int(n) for n in options.calls.split(",")) if options.calls else calls
+        options.calls = tuple(int(n) for n in options.calls.split(",")) if options.calls else ()
     except ValueError:
         parser.error("--calls takes numbers with commas between them, such as 1,50,200")
     if min(options.calls, default=1) < 1:
         parser.error("--calls takes numbers above 0")
-    options.calls = () if options.stages else options.calls
-    options.rounds = (1 if options.smoke else 3) if options.rounds is None else options.rounds
-    options.stage_seconds = 8.0 if options.smoke else 20.0
-    options.seconds = seconds if options.seconds is None else options.seconds
-    options.echo_seconds = floor if options.echo_seconds is None else options.echo_seconds
-    if options.smoke:
-        options.ramp = min(options.ramp, 2.0)
     return options
 
 
-def _warm_up(server: Server, core: int) -> None:
-    """One call that is not measured: what is loaded late is then loaded, and no part of the memory of a call."""
-    _load(Spec(url=server.url, calls=1, ramp_s=0.0, seconds=1.0, core=core))
+def _listed(parser: argparse.ArgumentParser, option: str, given: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(given.split(",")) if given else known
+    for name in names:
+        if name not in known:
+            parser.error(f"{option} knows {', '.join(known)}; not {name!r}")
+    return names
 
 
-def _measure(server: Server, spec: Spec, core: int) -> Step:
-    """One step, generated by a process of its own."""
-    idle = cost_of(server.pid).rss_kb
-    return _load(msgspec.structs.replace(spec, server_pid=server.pid, idle_rss_kb=idle, core=core))
-
-
-def _load(spec: Spec) -> Step:
-    command = [sys.executable, "-m", "bench.load", msgspec.json.encode(spec).decode()]
-    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    if sys.stderr.isatty():
-        sys.stderr.write("\r" + 60 * " " + "\r")
-    return msgspec.json.decode(finished.stdout, type=Step)
+def _with_calls(contender: Contender, calls: tuple[int, ...]) -> Contender:
+    return msgspec.structs.replace(contender, calls=calls) if calls else contender
 
 
 def _write(report: Report, path: Path | None) -> Path:
-    target = path or RESULTS / f"{report.at.replace(':', '').replace('-', '')}.json"
+    target = path or RESULTS / f"{_stamp(report.at)}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    target.with_suffix(".svg").write_text(draw(report), encoding="utf-8")
     return target
 
 

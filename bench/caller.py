@@ -18,7 +18,8 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from antiphon.media.codec import mulaw_decode
 from bench.voice import Utterance
 
-FRAME_S = 0.020
+FRAME_S, FRAME_BYTES = 0.020, 160
+"""The unit of time: what comes in longer messages counts as so many frames."""
 GREETING_S = 3.0
 """An agent that has not spoken by then waits for its caller."""
 LOST_S = 5.0
@@ -48,14 +49,21 @@ class _Out(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Out).decode
+TEXT = WSMsgType.TEXT
+
+_heads: list[bytes] = []
+"""Shared by all callers: the same number begins the same message, and at 800 calls 40,000 are sent in a second."""
 
 
 def _head(chunk: int) -> bytes:
     """A media message up to its payload, as Twilio writes it: numbers are strings, "start" was message 1."""
-    return (
-        b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
-        % (chunk + 1, chunk, (chunk - 1) * 20)
-    )
+    while chunk >= len(_heads):
+        number = len(_heads)
+        _heads.append(
+            b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d",'
+            b'"payload":"' % (number + 1, number, (number - 1) * 20)
+        )
+    return _heads[chunk]
 
 
 def _tail(stream: str) -> bytes:
@@ -63,15 +71,53 @@ def _tail(stream: str) -> bytes:
 
 
 class Turn(msgspec.Struct):
-    """``asked_at`` is the end of the caller's speech; ``waited_s`` is -1 until the agent is heard."""
+    """``asked_at`` is the end of the caller's speech; ``waited_s`` is -1 until the agent is heard.
+
+    ``chunk`` is the message in which the question ``line`` began, from 1.
+    """
 
     asked_at: float
     waited_s: float = -1.0
     talked_over: bool = False
+    chunk: int = 0
+    line: int = 0
+
+
+class Jitter:
+    """By how many whole ms frames came later than the one before them and its length would have it, counted.
+
+    A server that keeps the time of the line is at 0 or before it; one that sends ahead is far before it.
+    """
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts = [0] * 1000
+
+    def take(self, late_s: float) -> None:
+        self.counts[min(999, int(late_s * 1000)) if late_s > 0 else 0] += 1
+
+    def percentile(self, share: float) -> float:
+        """Nearest rank; -1 if nothing was counted."""
+        due = sum(self.counts) * share / 100
+        if not due:
+            return -1.0
+        seen = 0
+        for late_ms, count in enumerate(self.counts):
+            seen += count
+            if seen >= due:
+                return float(late_ms)
+        raise AssertionError("a share is at most 100")
 
 
 class Caller(WSListener):
     """Listens, pauses, asks, waits, and again, until ``finish``."""
+
+    __slots__ = (
+        "_line", "_number", "_pause", "_position", "_sent_at", "_sent_s", "_tail", "bad", "began", "call", "clears",
+        "clock", "failed", "finishing", "frames", "gaps", "jitter", "marks", "noise", "played_until", "random",
+        "sent", "state", "stream", "transport", "turn", "turns", "utterances",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -79,8 +125,10 @@ class Caller(WSListener):
         utterances: Sequence[Utterance],
         noise: Sequence[bytes],
         clock: Callable[[], float] = monotonic,
+        jitter: Jitter | None = None,
     ) -> None:
         self.clock = clock
+        self.jitter = jitter or Jitter()
         self.random = random.Random(number)
         self.utterances, self.noise = utterances, noise
         self._number = number
@@ -98,6 +146,7 @@ class Caller(WSListener):
         self._pause = self._next_pause()
         self._line = self.utterances[0]
         self._position = 0
+        self._sent_at, self._sent_s = 0.0, 0.0
         self._tail = _tail(self.stream)
 
     # -- the line -------------------------------------------------------------------------------
@@ -123,7 +172,7 @@ class Caller(WSListener):
             self.state = DONE
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.TEXT:
+        if frame.msg_type == TEXT:
             now = self.clock()
             try:
                 message = _decode(frame.get_payload_as_bytes())
@@ -141,17 +190,22 @@ class Caller(WSListener):
 
     def _send(self, message: dict[str, object]) -> None:
         if self.transport is not None:
-            self.transport.send(WSMsgType.TEXT, msgspec.json.encode(message))
+            self.transport.send(TEXT, msgspec.json.encode(message))
 
     def _on_media(self, audio: bytes, now: float) -> None:
-        self.frames += 1
+        self.frames += len(audio) // FRAME_BYTES
         starts = self.played_until
+        length = len(audio) / 8000
+        before, self._sent_at = self._sent_at, now
+        lasts, self._sent_s = self._sent_s, length
+        listening = self.state == LISTENING
         if now > starts:
-            if self.state == LISTENING and now - starts > GAP_S:
+            if listening and now - starts > GAP_S:
                 self.gaps += 1
             starts = now
-        self.played_until = starts + len(audio) / 8000
-        if self.state == LISTENING:
+        self.played_until = starts + length
+        if listening:
+            self.jitter.take(now - before - lasts)
             return
         heard = audio.lstrip(QUIET)
         if not heard:
@@ -173,18 +227,22 @@ class Caller(WSListener):
 
     def tick(self, due: float) -> None:
         """Sends the frame that is due at ``due`` and lets the caller go on."""
-        if self.transport is None or self.state == DONE:
+        transport, state = self.transport, self.state
+        if transport is None or state == DONE:
             return
         if self.marks:
             self._answer_marks(due)
-        if self.state == SPEAKING:
+        sent = self.sent
+        if state == SPEAKING:
             payload = self._line.frames[self._position]
             self._position += 1
         else:
-            payload = self.noise[self.sent % len(self.noise)]
-        self.sent += 1
-        self.transport.send(WSMsgType.TEXT, _head(self.sent) + payload + self._tail)
-        self._decide(due)
+            payload = self.noise[sent % len(self.noise)]
+        self.sent = sent = sent + 1
+        transport.send(TEXT, b"".join((_head(sent), payload, self._tail)))
+        # Most of the time the agent speaks, and there is nothing to decide.
+        if state != LISTENING or due > self.played_until or self.finishing:
+            self._decide(due)
 
     def _decide(self, due: float) -> None:
         if self.state == SPEAKING:
@@ -201,9 +259,10 @@ class Caller(WSListener):
             self.state == GREETED and due - self.began > GREETING_S
         ):
             # In turn, so that every step has the same mix of endings, which detectors hear differently.
-            self._line = self.utterances[(self._number + len(self.turns)) % len(self.utterances)]
+            line = (self._number + len(self.turns)) % len(self.utterances)
+            self._line = self.utterances[line]
             self._position = 0
-            self.turn = Turn(0.0)
+            self.turn = Turn(0.0, chunk=self.sent + 1, line=line)
             self.state = SPEAKING
 
     def _listen(self) -> None:
@@ -230,6 +289,8 @@ class Caller(WSListener):
 class Echo(WSListener):
     """The floor: sends the same messages to a server that sends each one back, and takes the round trip."""
 
+    __slots__ = ("_tail", "payloads", "pending", "round_trips", "sent", "transport")
+
     def __init__(self, number: int, payloads: Sequence[bytes], round_trips: list[float]) -> None:
         self.payloads, self.round_trips = payloads, round_trips
         self._tail = _tail(f"MZ{number:032x}")
@@ -244,7 +305,7 @@ class Echo(WSListener):
         self.transport = None
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.TEXT:
+        if frame.msg_type == TEXT:
             self.round_trips.append(monotonic() - self.pending.popleft())
 
     def tick(self, due: float) -> None:
@@ -253,4 +314,4 @@ class Echo(WSListener):
         self.sent += 1
         self.pending.append(monotonic())
         payload = self.payloads[self.sent % len(self.payloads)]
-        self.transport.send(WSMsgType.TEXT, _head(self.sent) + payload + self._tail)
+        self.transport.send(TEXT, b"".join((_head(self.sent), payload, self._tail)))

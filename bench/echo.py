@@ -1,9 +1,8 @@
-"""The floor: a server that sends every WebSocket message back and does nothing else. Prints its port."""
+"""The floor in Python: a server that sends every WebSocket message back and does nothing else. Prints its port."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
 import uvloop
@@ -30,5 +29,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {int(sys.argv[1])})
     uvloop.run(main())

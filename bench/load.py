@@ -7,6 +7,7 @@ carrier. It measures the server from outside (``procstat``) over the same stretc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
 import os
@@ -20,18 +21,27 @@ import uvloop
 from msgspec.structs import astuple
 from picows import WSError, ws_connect
 
-from bench.caller import DONE, FRAME_S, LOST_S, Caller, Echo
-from bench.procstat import Cost, cost_of
+from bench.caller import DONE, FRAME_S, LOST_S, Caller, Echo, Jitter
+from bench.detector import tails_ms
+from bench.procstat import Cost, busy_ns, cost_of, waited_ns
 from bench.voice import noise_frames, utterances
 
 PHASES = 20
+CONNECT_S = 30.0
+"""A peer loads its models when its first call comes, and lets nobody in meanwhile."""
+NICE = -10
+"""The generator asks to run before all else on its core, where it may: what is late here counts as the server's."""
 BUSY, LATE_MS = 0.85, 20.0
 """Above this share of its core, or later than this in one frame of a hundred, the generator may itself be the
 reason for what it measures."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """One step. ``ramp_s``: calls begin evenly over it; then ``seconds`` of measurement. ``core`` -1: any."""
+    """One step. ``ramp_s``: calls begin evenly over it; then ``seconds`` of measurement. ``core`` -1: any.
+
+    ``pauses_ms``: the questions hold a pause, of each of these lengths by turns. ``detector``: what Antiphon's own
+    detector needs to hear an end is found out afterwards (``bench.detector``).
+    """
 
     url: str
     calls: int
@@ -42,6 +52,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_ms: float = 0.0
     core: int = -1
     echo: bool = False
+    pauses_ms: tuple[int, ...] = ()
+    detector: bool = False
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -59,6 +71,11 @@ class Step(msgspec.Struct, kw_only=True):
     added_p50: float
     """First audio minus the configured endpointing delay."""
     added_p99: float
+    own_p50: float
+    """First audio minus the endpointing delay and what the detector needs; only where it was asked for."""
+    own_p99: float
+    jitter_p99: float
+    """By how many ms the server's frames came later than the one before them and its length."""
     agent_frames: int
     gaps: int
     cpu_ms_per_call_s: float
@@ -72,6 +89,11 @@ class Step(msgspec.Struct, kw_only=True):
     load_core_percent: float
     load_late_p99: float
     """How late the generator itself sent its frames."""
+    load_waited_percent: float
+    """Of the time: it wanted its core and another had it."""
+    load_nice: int
+    others_percent: float
+    """Of one core: what all other programs of the machine used meanwhile."""
     load_unfit: bool
     waits: list[float]
 
@@ -81,6 +103,8 @@ class Moment(msgspec.Struct, frozen=True):
 
     at: float
     own_cpu_s: float
+    own_waited_ns: int
+    machine_ns: int
     server: Cost
     frames: int
     gaps: int
@@ -102,6 +126,7 @@ class Generator:
         self.callers: list[Caller] = []
         self.echoes: list[Echo] = []
         self.round_trips: list[float] = []
+        self.jitter = Jitter()
         self.late: list[float] = []
         self.refused = 0
         self._running = True
@@ -113,19 +138,22 @@ class Generator:
         gc.collect()
         gc.freeze()
         self.late.clear()
+        self.jitter.counts[:] = [0] * len(self.jitter.counts)
         before = self._moment()
         await asyncio.sleep(self.spec.seconds)
-        after, late = self._moment(), list(self.late)
+        after, late, jitter = self._moment(), list(self.late), self.jitter.percentile(99)
         await self._finish()
         self._running = False
         await ticker
         progress.cancel()
-        return self._step(before, after, late)
+        return self._step(before, after, late, jitter)
 
     def _moment(self) -> Moment:
         return Moment(
             at=monotonic(),
             own_cpu_s=time.process_time(),
+            own_waited_ns=waited_ns(os.getpid()),
+            machine_ns=busy_ns(),
             server=cost_of(self.spec.server_pid) if self.spec.server_pid else Cost(),
             frames=sum(caller.frames for caller in self.callers),
             gaps=sum(caller.gaps for caller in self.callers),
@@ -134,7 +162,7 @@ class Generator:
 
     async def _ramp(self) -> None:
         spec, began = self.spec, monotonic()
-        lines, noise = utterances(), noise_frames()
+        lines, noise = utterances(spec.pauses_ms), noise_frames()
         payloads = [payload for line in lines for payload in line.frames]
         for number in range(spec.calls):
             wait = began + number * spec.ramp_s / spec.calls - monotonic()
@@ -145,7 +173,7 @@ class Generator:
                 if await self._connect(number, echo):
                     self.echoes.append(echo)
             else:
-                caller = Caller(number, lines, noise)
+                caller = Caller(number, lines, noise, jitter=self.jitter)
                 if await self._connect(number, caller):
                     self.callers.append(caller)
         rest = began + spec.ramp_s - monotonic()
@@ -154,7 +182,7 @@ class Generator:
 
     async def _connect(self, number: int, listener: Caller | Echo) -> bool:
         try:
-            await ws_connect(lambda: listener, self.spec.url)
+            await ws_connect(lambda: listener, self.spec.url, websocket_handshake_timeout=CONNECT_S)
         except (WSError, OSError) as error:
             self.refused += 1
             sys.stderr.write(f"\ncall {number} was refused: {error!r}\n")
@@ -201,15 +229,17 @@ class Generator:
             sys.stderr.flush()
             await asyncio.sleep(1)
 
-    def _step(self, before: Moment, after: Moment, late: list[float]) -> Step:
+    def _step(self, before: Moment, after: Moment, late: list[float], jitter: float) -> Step:
         spec, elapsed = self.spec, after.at - before.at
         calls = max(1, len(self.callers) + len(self.echoes))
         turns = [turn for caller in self.callers for turn in caller.turns if before.at <= turn.asked_at < after.at]
         waits = [round(1000 * turn.waited_s, 2) for turn in turns if turn.waited_s >= 0]
         times = [1000 * trip for trip in self.round_trips[before.round_trips : after.round_trips]] or waits
         p50, p99 = round(percentile(times, 50), 2), round(percentile(times, 99), 2)
+        behind = self._behind(before, after)
         used = Cost(*(b - a for a, b in zip(astuple(before.server), astuple(after.server), strict=True)))
-        own = (after.own_cpu_s - before.own_cpu_s) / elapsed
+        own_s, wall_ns = after.own_cpu_s - before.own_cpu_s, elapsed * 1e9
+        late_p99 = 1000 * percentile(late, 99) if late else -1.0
 
         def per_call(nanoseconds: int) -> float:
             return round(nanoseconds / 1e6 / elapsed / calls, 3)
@@ -226,6 +256,9 @@ class Generator:
             first_audio_max=round(max(times, default=-1.0), 2),
             added_p50=round(p50 - spec.endpoint_ms, 2) if times else -1.0,
             added_p99=round(p99 - spec.endpoint_ms, 2) if times else -1.0,
+            own_p50=round(percentile(behind, 50), 2),
+            own_p99=round(percentile(behind, 99), 2),
+            jitter_p99=jitter,
             agent_frames=after.frames - before.frames,
             gaps=after.gaps - before.gaps,
             cpu_ms_per_call_s=per_call(used.total_ns),
@@ -236,17 +269,35 @@ class Generator:
             rss_kb_per_call=round((after.server.rss_kb - spec.idle_rss_kb) / calls, 1),
             bad_messages=sum(caller.bad for caller in self.callers),
             clears=sum(caller.clears for caller in self.callers),
-            load_core_percent=round(100 * own, 1),
-            load_late_p99=round(1000 * percentile(late, 99), 2) if late else -1.0,
-            load_unfit=own > BUSY or 1000 * percentile(late, 99) > LATE_MS,
+            load_core_percent=round(100 * own_s / elapsed, 1),
+            load_late_p99=round(late_p99, 2),
+            load_waited_percent=round(100 * (after.own_waited_ns - before.own_waited_ns) / wall_ns, 1),
+            load_nice=os.getpriority(os.PRIO_PROCESS, 0),
+            others_percent=round(
+                max(0.0, 100 * (after.machine_ns - before.machine_ns - used.total_ns - own_s * 1e9) / wall_ns), 1
+            ),
+            load_unfit=own_s / elapsed > BUSY or late_p99 > LATE_MS,
             waits=waits,
         )
+
+    def _behind(self, before: Moment, after: Moment) -> list[float]:
+        """The server's own part of each wait, ms, as far as the detector's can be told."""
+        if not self.spec.detector:
+            return []
+        return [
+            1000 * turn.waited_s - tail - self.spec.endpoint_ms
+            for caller, tails in zip(self.callers, tails_ms(self.callers), strict=True)
+            for turn, tail in zip(caller.turns, tails, strict=True)
+            if before.at <= turn.asked_at < after.at and turn.waited_s >= 0 and tail is not None
+        ]
 
 
 def main(argument: str) -> None:
     spec = msgspec.json.decode(argument, type=Spec)
     if spec.core >= 0:
         os.sched_setaffinity(0, {spec.core})
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     gc.disable()
     step = uvloop.run(Generator(spec).run())
     sys.stdout.write(msgspec.json.encode(step).decode() + "\n")

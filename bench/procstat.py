@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,18 @@ def cost_of(pid: int) -> Cost:
             below += cost.total_ns
             rss += cost.rss_kb
     return Cost(loop, vad, other, below, rss)
+
+
+def waited_ns(pid: int) -> int:
+    """How long the first thread of ``pid`` was ready to run while its core did something else, in all so far."""
+    fields = _read(Path(f"/proc/{pid}/schedstat")).split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def busy_ns() -> int:
+    """What all cores have done so far, the kernel's own work included, idle and stolen time left out."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = Path("/proc/stat").read_text().split(maxsplit=9)[1:]
+    return sum(map(int, (user, nice, system, irq, softirq))) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def _tasks(pid: int) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The server under test: started as a user starts it, pinned to one core, with fake providers that take no time."""
+"""Antiphon under test: started as a user starts it, pinned to one core, with the fake providers and their delays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-
-from antiphon.kernel.policy import Policy
 
 START_S = 60.0
 CONFIG = """\
@@ -40,12 +38,15 @@ reply = "{delays.reply}"
 [tts]
 provider = "fake"
 tts_ms = {delays.tts_ms}
+char_ms = {delays.char_ms}
 
 [intent]
 provider = "fake"
+intent_ms = {delays.intent_ms}
 
 [retrieval]
 provider = "fake"
+retrieval_ms = {delays.retrieval_ms}
 
 [policy]
 speculate = {delays.speculate}
@@ -66,17 +67,21 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     llm_ms: float = 0
     llm_token_ms: float = 0
     tts_ms: float = 0
+    char_ms: float = 60
+    intent_ms: float = 0
+    retrieval_ms: float = 0
     delivery: str = "tokens"
     speculate: str = "true"
     reply: str = "You need a school certificate and a language test."
 
 
 class Server(msgspec.Struct, frozen=True):
-    """``url`` is the media socket's; ``health_url`` is empty for a server without one."""
+    """``url`` is the media socket's; the others are empty for a server without them."""
 
     pid: int
     url: str
     health_url: str = ""
+    orchestrate_url: str = ""
 
     def health(self) -> dict[str, object]:
         """What ``/health`` says; an unhealthy server answers 503 and says it all the same."""
@@ -88,53 +93,70 @@ class Server(msgspec.Struct, frozen=True):
         return msgspec.json.decode(body, type=dict[str, object])
 
 
-def endpoint_ms() -> float:
-    """The endpointing delay that the server is configured with (its default)."""
-    return float(Policy().endpoint_ms)
+@contextlib.contextmanager
+def antiphon(folder: Path, core: int | set[int], delays: Delays | None = None, workers: int = 1) -> Iterator[Server]:
+    """Runs ``antiphon serve`` on these cores, with all that it writes in ``folder``. Raises ``RuntimeError``."""
+    port = free_port()
+    config = folder / "bench.toml"
+    config.write_text(CONFIG.format(port=port, journal=folder / "journal.sqlite", delays=delays or Delays()))
+    # Settings from the environment would change what is measured.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    command = [program(), "serve", "--config", str(config)]
+    if workers > 1:
+        command += ["--workers", str(workers)]
+    with started(command, core, folder, environ) as process:
+        at = f"127.0.0.1:{port}"
+        server = Server(process.pid, f"ws://{at}/media-stream", f"http://{at}/health", f"ws://{at}/orchestrate")
+        await_ready(process, server.health)
+        yield server
+
+
+def program() -> str:
+    """The command beside this interpreter. Raises ``RuntimeError`` if it is not installed."""
+    found = shutil.which("antiphon", path=str(Path(sys.executable).parent)) or shutil.which("antiphon")
+    if found is None:
+        raise RuntimeError("the antiphon command is not installed here: run pip install -e .")
+    return found
 
 
 @contextlib.contextmanager
-def antiphon(folder: Path, core: int, delays: Delays | None = None) -> Iterator[Server]:
-    """Runs ``antiphon serve`` on ``core`` with everything it writes in ``folder``. Raises ``RuntimeError``."""
-    port = _free_port()
-    config = folder / "bench.toml"
-    config.write_text(CONFIG.format(port=port, journal=folder / "journal.sqlite", delays=delays or Delays()))
-    program = shutil.which("antiphon", path=str(Path(sys.executable).parent)) or shutil.which("antiphon")
-    if program is None:
-        raise RuntimeError("the antiphon command is not installed here: run pip install -e .")
-    # Settings from the environment would change what is measured.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+def started(
+    command: list[str], core: int | set[int], folder: Path, environ: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program on ``core``, or on several, that is ended on the way out; an error below says the end of its log."""
+    on = {core} if isinstance(core, int) else core
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "serve", "--config", str(config)],
+            command,
             cwd=folder,
             env=environ,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this process has no threads
+            preexec_fn=lambda: os.sched_setaffinity(0, on),  # noqa: PLW1509 - this process has no threads
         )
-        server = Server(process.pid, f"ws://127.0.0.1:{port}/media-stream", f"http://127.0.0.1:{port}/health")
         with _ending(process):
             try:
-                _wait_until_healthy(process, server)
-                yield server
+                yield process
             except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
                 said = (folder / "server.log").read_text(errors="replace")[-3000:]
                 state = "runs" if process.poll() is None else f"ended with status {process.returncode}"
                 raise RuntimeError(f"{error}\nThe server {state}. Its log ends with:\n{said}") from error
 
 
-@contextlib.contextmanager
-def echo(core: int) -> Iterator[Server]:
-    """Runs the floor (``bench.echo``) on ``core``."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.echo", str(core)], stdout=subprocess.PIPE)
-    with _ending(process):
-        assert process.stdout is not None
-        port = int(process.stdout.readline() or 0)
-        if not port:
-            raise RuntimeError("the echo server did not start")
-        yield Server(process.pid, f"ws://127.0.0.1:{port}/")
+def await_ready(process: subprocess.Popen[bytes], ask: Callable[[], object]) -> None:
+    """Until ``ask`` is answered. Raises ``RuntimeError`` if the program ends, or is not ready in time."""
+    began = time.monotonic()
+    while time.monotonic() - began < START_S:
+        if process.poll() is not None:
+            raise RuntimeError("the server did not start")
+        try:
+            ask()
+        except (OSError, ValueError, msgspec.DecodeError):
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"the server was not ready after {START_S:.0f} s")
 
 
 @contextlib.contextmanager
@@ -149,26 +171,12 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server) -> None:
-    began = time.monotonic()
-    while time.monotonic() - began < START_S:
-        if process.poll() is not None:
-            raise RuntimeError("the server did not start")
-        try:
-            server.health()
-        except (OSError, msgspec.DecodeError):
-            time.sleep(0.1)
-        else:
-            return
-    raise RuntimeError(f"the server was not ready after {START_S:.0f} s")

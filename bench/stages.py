@@ -1,4 +1,4 @@
-"""``python -m bench --stages``: what streaming and speculation save, with providers that take their time.
+"""``python -m bench --parts stages``: what streaming and speculation save, with providers that take their time.
 
 The same server three times: ``batch`` (the model's whole answer, then the voice, as the first version of
 every phone agent does it), ``streaming`` (the first clause is spoken while the rest is still being
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,11 +45,18 @@ class Mode(msgspec.Struct, kw_only=True):
     spread: tuple[float, float]
 
 
-def run(rounds: int, seconds: float, core: int, measure: Callable[[Server, Spec], Step]) -> list[Mode]:
-    """Plays all modes ``rounds`` times. Raises ``RuntimeError`` if a server does not start."""
-    found: dict[str, list[Step]] = {mode: [] for mode in MODES}
+def run(
+    rounds: int,
+    seconds: float,
+    core: int,
+    measure: Callable[[Server, Spec], Step],
+    names: Sequence[str] = tuple(MODES),
+) -> list[Mode]:
+    """Plays the modes ``rounds`` times. Raises ``RuntimeError`` if a server does not start."""
+    found: dict[str, list[Step]] = {mode: [] for mode in names}
     for number in range(1, rounds + 1):
-        for mode, delays in MODES.items():
+        for mode in names:
+            delays = MODES[mode]
             with (
                 tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder,
                 antiphon(Path(folder), core, delays) as server,

@@ -1,69 +1,118 @@
-"""The results as a table for people, and against what is aimed at."""
+"""The results as a table for people: each step as it comes, and the medians of all rounds at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from bench.load import Step
+from bench.report import EARLY_PART, Limit, Report, Summary, one
 
 HEAD = """\
-               first audio, ms        minus endpoint                gaps  CPU ms per call-second   core      RSS   load
-         calls    p50    p99    max    p50    p99  turns lost per 10k    all  loop   vad other      %  KB/call  core %\
+                      first audio, ms        less endpoint jitter            gaps     CPU ms    core   RSS KB load
+              calls    p50    p99    max    p50    p99    p99 turns lost  per 10k  all  loop    % per call    %\
 """
+"""CPU per call-second; of the cores."""
 
 
-class Targets(msgspec.Struct, frozen=True):
-    """What is aimed at. The first audio's p99 at ``calls`` is held against that of one call: its slowest turn."""
-
-    calls: int = 300
-    cpu_ms_per_call_s: float = 2.5
-    rss_kb_per_call: float = 512.0
-    first_audio_rise_ms: float = 50.0
-
-
-def row(name: str, step: Step) -> str:
-    """One line under ``HEAD``. For the echo server, first audio is the round trip of a message."""
+def row(name: str, part: str, step: Step) -> str:
+    """One line under ``HEAD``. For an echo server, first audio is the round trip of a message."""
+    echo = name.startswith("floor")
+    title = name if part == "load" else f"{name} {part}"
     gaps = 10_000 * step.gaps / step.agent_frames if step.agent_frames else 0.0
-    digits = 2 if name == "echo" else 1
+    digits = 2 if echo else 1
     times = "".join(f"{t:7.{digits}f}" for t in (step.first_audio_p50, step.first_audio_p99, step.first_audio_max))
-    added = 14 * " " if name == "echo" else f"{step.added_p50:7.1f}{step.added_p99:7.1f}"
-    cost = f"{step.cpu_ms_per_call_s:7.2f}{step.cpu_loop:6.2f}{step.cpu_vad:6.2f}{step.cpu_other:6.2f}"
-    load = f"{step.server_core_percent:7.1f}{step.rss_kb_per_call:9.0f}{step.load_core_percent:8.1f}"
-    notes = f"  LOAD GENERATOR LATE, {step.load_late_p99:.0f} ms" if step.load_unfit else ""
+    added = 21 * " " if echo else f"{step.added_p50:7.1f}{step.added_p99:7.1f}{step.jitter_p99:7.0f}"
+    cost = f"{step.cpu_ms_per_call_s:6.2f}{step.cpu_loop:6.2f}"
+    load = f"{step.server_core_percent:5.0f}{step.rss_kb_per_call:9.0f}{step.load_core_percent:5.0f}"
+    turns = f"{step.turns:6d}{step.lost_turns:5d}{gaps:8.1f}"
+    return f"{title:13s} {step.calls:5d}{times}{added}{turns}{cost}{load}{_notes(step)}"
+
+
+def _notes(step: Step) -> str:
+    notes = ""
+    if step.own_p50 != -1.0:
+        notes += f"  own {step.own_p50:.1f}, p99 {step.own_p99:.1f}"
+    if step.load_unfit:
+        notes += f"  LOAD GENERATOR LATE, {step.load_late_p99:.0f} ms"
+    if step.others_percent > OTHERS_PERCENT:
+        notes += f"  others {step.others_percent:.0f} %"
     if step.failed_calls:
         notes += f"  {step.failed_calls} CALLS FAILED"
     if step.talked_over:
         notes += f"  answered early: {step.talked_over}"
-    return f"{name:8s}{step.calls:6d}{times}{added}{step.turns:7d}{step.lost_turns:5d}{gaps:8.1f}{cost}{load}{notes}"
+    return notes
 
 
-def verdicts(steps: Sequence[Step], targets: Targets) -> list[str]:
-    """One line for each target that these steps can be held against: reached or not, and by what figure."""
-    found: list[str] = []
+OTHERS_PERCENT = 10.0
+"""Of one core. Above that a row says so: the machine was not quiet, and the figures are for trying out alone."""
 
-    def hold(reached: bool, what: str) -> None:
-        found.append(f"{'reached:     ' if reached else 'NOT reached: '}{what}")
 
-    by_calls = {step.calls: step for step in steps}
-    at, one = by_calls.get(targets.calls), by_calls.get(1)
-    many = [step for step in steps if step.calls >= 50]
-    if many:
-        cpu, rss = max(step.cpu_ms_per_call_s for step in many), max(step.rss_kb_per_call for step in many)
-        aim = f"(target {targets.cpu_ms_per_call_s} ms)"
-        hold(cpu <= targets.cpu_ms_per_call_s, f"CPU per call-second, from 50 calls on: at most {cpu:.2f} ms {aim}")
-        aim = f"(target {targets.rss_kb_per_call:.0f} KB)"
-        hold(rss <= targets.rss_kb_per_call, f"memory per call, from 50 calls on: at most {rss:.0f} KB {aim}")
-    if at is not None:
-        lost = at.lost_turns + at.failed_calls
-        hold(not lost and at.turns > 0, f"{at.calls} calls on one core: {lost} of {at.turns} turns or calls lost")
-    if at is not None and one is not None and one.turns:
-        rise = at.first_audio_p99 - one.first_audio_p99
-        what = f"{at.calls} calls: first audio's p99 is {rise:.1f} ms above that of one call"
-        aim = f"(target {targets.first_audio_rise_ms:.0f} ms)"
-        if rise > targets.first_audio_rise_ms and (at.load_unfit or one.load_unfit):
-            found.append(f"unclear:     {what} {aim}, but the load generator was late: run it on a quiet machine")
-        else:
-            hold(rise <= targets.first_audio_rise_ms, f"{what} {aim}")
-    return found
+def summary_table(summaries: Sequence[Summary]) -> list[str]:
+    """Medians of the rounds as Markdown, with the lowest and the highest in parentheses where they differ."""
+    lines = [
+        "| | calls | CPU ms per call-second | KB per call | first audio p50, ms | p99 | less endpointing p50 | p99 "
+        "| jitter p99, ms | gaps per 10k | turns, lost |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for s in summaries:
+        if s.part != "load":
+            continue
+        echo = s.contender.startswith("floor")
+        heard = ["", ""] if echo else [str(s.added_p50), str(s.added_p99)]
+        played = ["", "", ""] if echo else [str(s.jitter_p99), str(s.gaps), f"{s.turns}, {s.lost_turns}"]
+        cells = [s.contender, str(s.calls), str(s.cpu_ms), str(s.rss_kb), str(s.first_p50), str(s.first_p99)]
+        lines.append(f"| {' | '.join(cells + heard + played)} |{_doubts(s)}")
+    return lines
+
+
+def _doubts(summary: Summary) -> str:
+    found = []
+    if summary.late:
+        found.append(f"load generator late in {summary.late} of {summary.rounds}")
+    if summary.failed_calls:
+        found.append(f"{summary.failed_calls} calls failed")
+    return f" {'; '.join(found)}" if found else ""
+
+
+def limit_table(limits: Sequence[Limit]) -> list[str]:
+    lines = ["| | calls on one core | what broke |", "|---|---|---|"]
+    for each in limits:
+        broke = f"at {each.broke_at}: {each.why}" if each.broke_at else "nothing up to the highest that was tried"
+        lines.append(f"| {each.contender} | {each.calls or 'fewer than were tried'} | {broke} |")
+    return lines
+
+
+def answer_table(summaries: Sequence[Summary]) -> list[str]:
+    """First audio with realistic providers and how often the agent spoke into a pause; then with words known early."""
+    lines = [
+        "| | first audio p50, ms | p99 | turns, lost | spoke into a pause |",
+        "|---|---|---|---|---|",
+    ]
+    for suffix, words in (("", ""), (EARLY_PART, ", words early")):
+        for s in summaries:
+            if s.part == "answer" + suffix:
+                pauses = one(summaries, s.contender, "cutoff" + suffix)
+                share = "" if pauses is None else f"{pauses.talked_over} of {pauses.turns} turns"
+                times = f"{s.first_p50} | {s.first_p99} | {s.turns}, {s.lost_turns}"
+                lines.append(f"| {s.contender}{words} | {times} | {share} |")
+    return lines
+
+
+def summary(report: Report) -> list[str]:
+    """Everything but the single steps, for the end of the run."""
+    blocks = []
+    if any(s.part == "load" for s in report.summaries):
+        blocks.append(summary_table(report.summaries))
+    if report.limits:
+        blocks.append(limit_table(report.limits))
+    if any(s.part == "answer" for s in report.summaries):
+        blocks.append(answer_table(report.summaries))
+    if report.starts is not None:
+        s = report.starts
+        blocks.append(
+            [
+                f"antiphon serve is healthy after {s.ready_s:.2f} s, with the embedded providers after "
+                f"{s.ready_embedded_s:.2f} s; antiphon --help takes {1000 * s.help_s:.0f} ms"
+            ]
+        )
+    return [line for block in blocks for line in ["", *block]]
