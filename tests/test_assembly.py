@@ -37,6 +37,16 @@ class Batch:
         self.final_ms = final_ms
 
 
+def test_what_a_final_takes_until_some_have_shown_it_is_the_first_transcribers_word() -> None:
+    def expected(*transcribers: Any, **policy: object) -> int:
+        return policy_of(config.Settings(policy=policy), LANGUAGES, transcribers).final_expected_ms
+
+    usual = Policy().final_expected_ms
+    near = load("stt", "pocketsphinx")
+    assert [expected(), expected(load("stt", "fake"), near), expected(near, load("stt", "fake"))] == [usual, usual, 50]
+    assert expected(near, final_expected_ms=120) == 120
+
+
 def final_ms(*transcribers: Any, **policy: object) -> int:
     return policy_of(config.Settings(policy=policy), LANGUAGES, transcribers).final_ms
 

@@ -10,6 +10,7 @@ import pytest
 
 from antiphon import config, config_toml
 from antiphon.errors import ConfigError
+from antiphon.runtime.stages import OPTIONS
 from antiphon.secret import Secret, lookup, read_secrets
 
 KEY = "sk-do-not-show-me"
@@ -72,7 +73,7 @@ budget_ms = 700
 
 
 def test_the_working_directory_file_is_found_and_the_environment_wins(write) -> None:
-    write('[server]\nport = 9000\nhost = "0.0.0.0"\n[line]\nlead_ms = 200\n')
+    write('[server]\nport = 9000\nhost = "0.0.0.0"\n[line]\nmessage_ms = 20\nlead_ms = 200\n')
     environ = {"ANTIPHON_SERVER_PORT": "9100", "ANTIPHON_LINE_LEAD_MS": "40"}
     settings = config.load(environ=environ, overrides={"line.lead_ms": 60})
     assert (settings.server.port, settings.server.host, settings.line.lead_ms) == (9100, "0.0.0.0", 60)  # noqa: S104
@@ -129,6 +130,16 @@ def test_which_place_wins(write, file: str, environ: dict[str, str], option: str
     assert settings.journal.synchronous == "full"
 
 
+@pytest.mark.parametrize("url", ["cache:6379/0", "127.0.0.1:6379", ":sk-do-not-show-me@cache", "redis:/cache"])
+@pytest.mark.parametrize("variable", ["REDIS_URL", "ANTIPHON_JOURNAL_URL"])
+def test_a_url_without_its_scheme_is_no_file(write, variable: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable}: journal.url is no URL") as refused:
+        config.load(environ={variable: url})
+    assert refused.value.code == "config.bad_value"
+    assert url not in str(refused.value)
+    assert config.load(environ={"REDIS_URL": url}, overrides={"journal.path": "a.sqlite"}).journal.place == "a.sqlite"
+
+
 def test_values_of_the_environment_get_their_types(write) -> None:
     environ = {
         "ANTIPHON_SERVER_ALLOW_OPEN": "true",
@@ -155,6 +166,7 @@ def test_values_of_the_environment_get_their_types(write) -> None:
         ('[server]\nport = "8004"', r"server\.port: expected `int`, got `str`"),
         ("[server]\nport = 70000", r"server\.port: .*<= 65535"),
         ("[line]\nmessage_ms = 5", r"line\.message_ms: .*>= 20"),
+        ("[line]\nlead_ms = 60", r"lead_ms is 60: give message_ms, 100, or more"),
         ('[journal]\nsynchronous = "sometimes"', r"journal\.synchronous: .*choose one of full, normal, off"),
         ('[server]\ntls_cert = "a.pem"', "tls_cert and tls_key"),
         ('[server]\npublic_url = "voice.example.org"', "https://"),
@@ -162,7 +174,18 @@ def test_values_of_the_environment_get_their_types(write) -> None:
         ("server = 3", r"write \[server\]"),
         ("[server\n", "not TOML"),
         ("[llm]\nfallback = 'fake'", "fallback must be a list"),
-        ("[llm]\nfallback = [{ model = 'x' }]", "names its provider"),
+        ("[llm]\nfallback = [{ model = 'x' }]", "names its provider: it has 'model'"),
+        ("[llm]\nfallback = [{ provder = 'openai' }]", "by 'provder' you may mean 'provider'"),
+        ("[llm]\nfallback = [{}]", "it has nothing"),
+        (
+            "[stt.limits]\nhedge = true",
+            r"\[stt.limits\]: there is no setting 'hedge': it knows failures, first_s, open_s",
+        ),
+        ("[stt.limits]\nbetween_s = 1", "no setting 'between_s'"),
+        ("[tts.limits]\nshare = 0.5", "no setting 'share'"),
+        ("[intent.limits]\nretries = 1", "no setting 'retries'"),
+        ("[retrieval.limits]\nshare = 0.5", "it knows failures, first_s, open_s"),
+        ("[llm.limits]\nfrist_s = 1", "did you mean 'first_s'"),
         ("[intent]\nfallback = [{ provider = 'fake' }]", "takes no fallback"),
         ("[stt]\nprovider = 3", "provider: expected `str`"),
     ],
@@ -171,6 +194,33 @@ def test_a_wrong_file_says_where_and_what(write, text: str, words: str) -> None:
     write(text)
     with pytest.raises(ConfigError, match=words):
         config.load(environ={})
+
+
+def test_every_stage_takes_the_limits_that_it_goes_by(write) -> None:
+    for stage, options in OPTIONS.items():
+        given = dict.fromkeys(options, 1) | ({"hedge": True} if "hedge" in options else {})
+        text = "\n".join(f"{name} = {json.dumps(value)}" for name, value in given.items())
+        limits = getattr(config.load(write(f"[{stage}.limits]\n{text}"), environ={}), stage).limits
+        assert {name: getattr(limits, name) for name in given} == given
+
+
+def test_tables_come_from_the_environment_as_json() -> None:
+    made = config.load(
+        environ={
+            "ANTIPHON_TTS_VOICES": '{"te-IN": "anushka"}',
+            "ANTIPHON_TWILIO_SAY_VOICES": '{"hi-IN": "Google.hi-IN-Standard-B"}',
+            "ANTIPHON_LLM_LIMITS": '{"first_s": 2.5}',
+        }
+    )
+    assert made.tts.voices == {"te-IN": "anushka"}
+    assert made.twilio.say_voices == {"hi-IN": "Google.hi-IN-Standard-B"}
+    assert (made.llm.limits.first_s, made.llm.limits.retries) == (2.5, config.Settings().llm.limits.retries)
+    for text in ("anushka", "[1]", "{", '{"te-IN": 3}'):
+        error = failure(ANTIPHON_TTS_VOICES=text)
+        assert error.code == "config.bad_value"
+        assert "ANTIPHON_TTS_VOICES" in str(error)
+    assert "write it as JSON" in str(failure(ANTIPHON_TTS_VOICES="anushka"))
+    assert "no setting 'frist_s'" in str(failure(ANTIPHON_LLM_LIMITS='{"frist_s": 1}'))
 
 
 def test_a_wrong_variable_is_named(write) -> None:

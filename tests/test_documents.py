@@ -38,6 +38,7 @@ TROUBLE = DOCS / "TROUBLESHOOTING.md"
 ALL = [
     *sorted(ROOT.glob("*.md")),
     *sorted(DOCS.glob("*.md")),
+    *sorted((ROOT / "services" / "docs").glob("*.md")),
     ROOT / "bench" / "README.md",
     ROOT / "src" / "orchestrator" / "README.md",
 ]
@@ -102,7 +103,7 @@ def commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_every_command_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    needs = {"show": ["last"], "replay": ["last"], "chart": ["floor"]}
+    needs = {"show": ["last"], "replay": ["last"], "chart": ["floor"], "service": ["rag"]}
     for line in commands(path):
         name, *arguments = shlex.split(line, comments=True)[1:]
         assert name in dict(COMMANDS), line
@@ -168,10 +169,10 @@ def test_the_table_of_providers_names_all_of_them_and_no_others() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Providers and languages")[2]
     section = section.partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `\[(\w+)\]`[^|]*\| (.*) \|$", section, re.MULTILINE))
-    everywhere = {"livekit", "fake"}
+    everywhere = {"livekit", "http", "fake"}
     for kind in ("stt", "llm", "tts"):
         assert set(re.findall(r"`(\w+)`", rows[kind])) == set(BUILT_IN[kind]) - everywhere
-    rest = {*BUILT_IN["intent"], *BUILT_IN["retrieval"]} - {"fake", "none"}
+    rest = {*BUILT_IN["intent"], *BUILT_IN["retrieval"]} - {"fake", "http", "none"}
     assert set(re.findall(r"`(\w+)`", rows["intent"])) == rest
 
 
@@ -330,7 +331,9 @@ def test_every_symptom_has_its_place() -> None:
         assert "- " in parts[entry], entry
 
 
-@pytest.mark.parametrize("path", [TROUBLE, MANUAL, DOCS / "operating.md", DOCS / "quickstart.md"], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [TROUBLE, MANUAL, *(DOCS / f"{name}.md" for name in ("operating", "quickstart", "security"))], ids=name_of
+)
 def test_codes_are_those_of_the_code(path: Path) -> None:
     source = "\n".join(each.read_text(encoding="utf-8") for each in (ROOT / "src" / "antiphon").rglob("*.py"))
     stages = {"stt", "llm", "tts"}

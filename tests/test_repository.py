@@ -123,6 +123,7 @@ INTRUSIONS = {
     "runtime/driver.py": ("import pocketsphinx", "Optional packages are imported by their adapters alone"),
     "providers/tts/spoken.py": ("import piper", "Piper is GPL and slow to load"),
     "providers/endpoints.py": ("import livekit", "What may be absent and has no types is loaded by name"),
+    "server/access.py": ("import joserfc", "Session tokens are made and read in one file"),
     "transports/sequence.py": ("import fastapi", "HTTP belongs to the server"),
     "stores/rows.py": ("import picows", "Sockets belong to the server"),
     "stores/redis.py": ("import redis", "Redis is spoken to by the journal's link alone"),

@@ -15,7 +15,7 @@ from served import Server
 from antiphon.kernel.events import Entry, SessionClosed
 from antiphon.observe.projections import conversation
 from antiphon.observe.views import Conversation, TurnView
-from antiphon.phone import CallReport, Manners, PhoneScript, Step, TurnReport, place_call
+from antiphon.phone import CallReport, Manners, PhoneScript, Speakerphone, Step, TurnReport, place_call
 from antiphon.phone.voices import Voices
 from antiphon.providers import registry
 
@@ -73,11 +73,12 @@ async def call(
     language: str = "en-IN",
     manners: Manners = FIRST,
     timeout_s: float = ALL_CALLS_S,
+    speakerphone: Speakerphone | None = None,
 ) -> Placed:
     recording = server.folder / f"{id}.wav"
     report = await place_call(
         server.line,
-        PhoneScript(steps, language=language, manners=manners),
+        PhoneScript(steps, language=language, manners=manners, speakerphone=speakerphone),
         voices=voices,
         call_id=id,
         record=recording,

@@ -30,7 +30,7 @@ async def the_next_transcriber_hears_the_whole_of_what_the_first_fails_at(folder
     """The first fails, hangs, and is well again: an endpoint on the network. The second is the offline recogniser."""
     async with loopback_whisper.serving(loopback_whisper.Loopback(CLOSE.text)) as ear:
         ear.script = ["500", "hang"]
-        stt = {"provider": "whisper", "base_url": ear.base_url, "model": "whisper-1", "retries": 0}
+        stt = {"provider": "whisper", "base_url": ear.base_url, "model": "whisper-1"}
         stt |= {"fallback": [{"provider": "pocketsphinx"}]}
         echo = {"stt": stt, "llm": {"provider": "fake", "reply": "You asked {text}."}, "tts": {"provider": "espeak"}}
         server = Server(folder, {**FAKE, **QUIET, **ENGLISH, **echo}, OPENAI_API_KEY=loopback_whisper.KEY)

@@ -47,10 +47,10 @@ async def two_models() -> AsyncIterator[tuple[Loopback, Loopback]]:
 
 
 def asked_in_turn(first: Loopback, second: Loopback | None = None, **limits: object) -> dict[str, Any]:
-    """The stage's table. The models' own retries are off, so that a request is a try."""
+    """The stage's table."""
 
     def one(model: Loopback, name: str) -> dict[str, Any]:
-        return {"provider": "openai", "base_url": model.base_url, "model": name, "temperature": 0.2, "retries": 0}
+        return {"provider": "openai", "base_url": model.base_url, "model": name, "temperature": 0.2}
 
     fallback = {} if second is None else {"fallback": [one(second, "second")]}
     return {**one(first, "first"), **fallback, "limits": limits}

@@ -29,7 +29,7 @@ KEYS = {"OPENAI_API_KEY": MODEL_KEY, "ELEVENLABS_API_KEY": KEY}
 
 
 def spoken_by(speaker: Speaker) -> dict[str, Any]:
-    return {"provider": "elevenlabs", "base_url": speaker.base_url, "voice": SPEAKER, "retries": 0}
+    return {"provider": "elevenlabs", "base_url": speaker.base_url, "voice": SPEAKER}
 
 
 def answered_by(model: Polyglot) -> dict[str, Any]:

@@ -41,6 +41,8 @@ Settings = Mapping[str, Mapping[str, Any]]
 class Server:
     """``antiphon serve`` with ``settings`` over the defaults, on a free port, with its journal in ``folder``."""
 
+    command_line: tuple[str, ...] = ("serve",)
+
     def __init__(self, folder: Path, settings: Settings | None = None, **environ: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._runs = 0
         self.port = 0
+        self.wants_port = 0
+        """The port to listen on when it is started; 0: any."""
         self.file_limit = 0
         """Bytes that no file of the server may exceed, as on a disk that is full; 0: as usual."""
 
@@ -80,8 +84,8 @@ class Server:
         raise AssertionError(f"the server did not come up (status {self._process.poll()}):\n{self.log()}")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "antiphon", "serve"]
-        words += ["--config", str(self.folder / "settings.toml"), "--port", "0"]
+        words = [sys.executable, "-m", "antiphon", *self.command_line]
+        words += ["--config", str(self.folder / "settings.toml"), "--port", str(self.wants_port)]
         if self.file_limit:
             words = ["sh", "-c", f'ulimit -f {self.file_limit // 512}; exec "$@"', "sh", *words]
         with (
@@ -151,6 +155,10 @@ class Server:
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON that an HTTP request is answered with, whatever its status."""
+        return dict(json.loads(await self.text(path)))
+
+    async def text(self, path: str) -> str:
+        """The body that an HTTP request is answered with, whatever its status."""
 
         def fetch() -> bytes:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -158,7 +166,7 @@ class Server:
                 connection.request("GET", path)
                 return connection.getresponse().read()
 
-        return dict(json.loads(await asyncio.to_thread(fetch)))
+        return (await asyncio.to_thread(fetch)).decode()
 
     def log(self) -> str:
         logs = sorted(self.folder.glob("log.*"))

@@ -188,7 +188,7 @@ def test_garbage_within_the_limits_is_dropped_and_the_call_goes_on(tmp_path: Pat
                 await asyncio.sleep(0.02)
             await client.listen(1.0)
             events = [message["event"] for message in client.messages]
-            assert events.count("media") > 50, "it is greeted"
+            assert events.count("media") > 10, "it is greeted, 100 ms a message"
             assert {message["streamSid"] for message in client.messages} == {"MZrough"}
             assert (await server.get("/health"))["active_sessions"] == 1
             client.event("stop", stop={})

@@ -175,7 +175,7 @@ async def faulty_model(folder: Path, voices: Voices, *script: str) -> tuple[Plac
     async with serving(Loopback(f"{FIRST_HALF} {SECOND_HALF}")) as model:
         model.script = list(script)
         model.token_s = 0.05
-        llm = {"provider": "openai", "base_url": model.base_url, "model": "test", "first_token_s": 3.0, "retries": 0}
+        llm = {"provider": "openai", "base_url": model.base_url, "model": "test", "first_token_s": 3.0}
         with ended(server := Server(folder, {**MODEL, "llm": llm}, OPENAI_API_KEY=KEY)):
             await server.start()
             going_on = asyncio.ensure_future(goes_on(model))

@@ -119,8 +119,13 @@ async def placed(folder: Path) -> Told:
     for request in model.requests:
         *before, question = request["messages"]
         prompts[question["content"]] = language_told(request)
-        contents[question["content"]] = [message["content"] for message in before[1:]]
+        contents[question["content"]] = [said for each in before[1:] if not is_filler(said := each["content"])]
     return Told(dict(zip(scripts, calls, strict=True)), ear.hints, prompts, contents, logs)
+
+
+def is_filler(said: str) -> bool:
+    """Of a busy machine the model is told these, too, as far as they were heard."""
+    return any(text.startswith(said) for language in load_languages().values() for text in language.phrases["filler"])
 
 
 def turns_of(call: Placed) -> list[tuple[TranscriptFinal, list[SegmentReady]]]:

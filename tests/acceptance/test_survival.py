@@ -111,8 +111,7 @@ async def killed_in_the_middle_of_a_reply_and_resumed_with_the_same_history(fold
             assert closest_answer(heard[0])[0] == "deadline", "what was not heard to its end is said again"
             assert closest_answer(heard[1])[0] == "deadline-international", heard
             history = [turn.question for turn in back.journal.turns if turn.question]
-            assert history[0] == history[1], "the question from before is answered now"
-            assert len(history) == 3
+            assert len(history) == 2, "the answer is said again, the question is not asked again"
             assert await status_of(server, "CAphoenix") == "closed"
         assert "identical" in await server.command("replay", "CAphoenix")
 

@@ -64,6 +64,52 @@ def test_the_offline_parts_really_speak_and_understand(doctor, monkeypatch: pyte
     assert "bachelor" in found["answers"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[policy]\nsilnce_ms = 3", "[policy] has no silnce_ms"),
+        ("[policy]\nsilence_ms = -3", "policy.silence_ms must not be negative"),
+        ("[policy]\nfiller_ms = 5000", "policy.filler_ms must be less than policy.reply_ms"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_found(doctor, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "antiphon.toml").write_text(text)
+    status, found, _ = doctor("--quick")
+    assert status == 1
+    (finding,) = found["policy"]
+    assert finding["status"] == "missing"
+    assert says in finding["text"]
+
+
+def test_a_policy_that_can_be_is_named(doctor, tmp_path: Path) -> None:
+    (tmp_path / "antiphon.toml").write_text("[policy]\nsilence_ms = 3000")
+    assert doctor("--quick")[1]["policy"] == [
+        {"area": "policy", "status": "ok", "text": "changed: silence_ms", "fix": ""}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "says"),
+    [
+        ("https://voice.example.org", "ok", "calls come in at https://voice.example.org/voice"),
+        ("https://voice.example.org/", "ok", "calls come in at https://voice.example.org/voice"),
+        (
+            "https://example.org/agent",
+            "note",
+            "has the path /agent: the proxy must pass https://example.org/agent/voice on as /voice",
+        ),
+        ("https://example.org?x=1", "missing", "must look like https://voice.example.org"),
+    ],
+)
+def test_the_public_address_is_looked_at(
+    doctor, monkeypatch: pytest.MonkeyPatch, url: str, status: str, says: str
+) -> None:
+    monkeypatch.setenv("ANTIPHON_SERVER_PUBLIC_URL", url)
+    (finding,) = doctor("--quick")[1]["address"]
+    assert finding["status"] == status
+    assert says in finding["text"]
+
+
 def test_quick_tries_nothing(doctor) -> None:
     _, found, _ = doctor("--quick")
     assert "voices" not in found

@@ -100,7 +100,7 @@ def serve(commands: list[Command], tmp_path: Path):
     return start
 
 
-@pytest.mark.exclusive
+@pytest.mark.long
 def test_the_sample_call_answers_every_turn(serve, tmp_path: Path):
     command = serve("--sample-call", "--once")
     command.until("the agent hangs up", LONGEST_S)

@@ -13,6 +13,7 @@ import numpy as np
 from broken_speech import Broken
 
 from antiphon.media.codec import bytes_per_sample, decode_float
+from antiphon.media.played import Played
 from antiphon.runtime.ports import CallSink, CallStart, Line, Switchboard
 
 
@@ -248,17 +249,25 @@ class Member:
     def __init__(self, owner: "Loudness", codec: str, on_window: Callable[[float], None]) -> None:
         self.owner, self.codec, self.on_window = owner, codec, on_window
         self.buffer, self.gone = bytearray(), False
+        self.pushed = b""
         owner.members.append(self)
 
     def push(self, audio: bytes) -> None:
         if self.gone:
             return
+        self.pushed += audio
         self.buffer += audio
         size = self.owner.window(self.codec)
         while len(self.buffer) >= size:
             window = bytes(self.buffer[:size])
             del self.buffer[:size]
             asyncio.get_running_loop().call_soon(self.owner.tell, self, window)
+
+    def ago_ms(self, position_ms: int) -> float:
+        return 0.0
+
+    def recent(self, size: int) -> bytes:
+        return self.pushed[-size:] if size else b""
 
     def leave(self) -> None:
         self.gone = True
@@ -278,7 +287,9 @@ class Loudness:
         for member in self.members:
             member.leave()
 
-    def join(self, codec: str, on_window: Callable[[float], None]) -> Member:
+    def join(
+        self, codec: str, on_window: Callable[[float], None], *, sample_rate: int = 8000, played: Played | None = None
+    ) -> Member:
         return self.member(self, codec, on_window)
 
     def window(self, codec: str) -> int:
@@ -372,6 +383,12 @@ class OneBreaksAll(Loudness):
             self.broken = True
 
 
+class Forgets(Loudness):
+    class member(Member):  # noqa: N801 - takes the attribute's place
+        def recent(self, size: int) -> bytes:
+            return bytes(self.buffer[-size:]) if size else b""  # what is not told of yet, alone
+
+
 class NeverLeaves(Loudness):
     class member(Member):  # noqa: N801 - takes the attribute's place
         def leave(self) -> None: ...
@@ -403,6 +420,7 @@ VAD: list[Broken] = [
     ("tells_on_the_loop", FromAThread, "another thread"),
     ("pushes_without_delay", ComputesInPush, "blocks the loop"),
     ("survives_a_broken_call", OneBreaksAll, "were told"),
+    ("gives_back_what_was_pushed", Forgets, "pushed last"),
     ("is_silent_after_leave", NeverLeaves, "has left"),
     ("is_silent_after_leave", LeavesOnce, "a member that has left raises"),
     ("is_silent_after_close", TalksOn, "after close"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orchestrate_fakes
 import pytest
 from loopback_openai import KEY, Loopback, serving
 from twilio_fakes import STOP, Rig, media
@@ -34,8 +35,9 @@ OF_THEIR_OWN = {
     ("stt", "livekit"),
     ("llm", "livekit"),
     ("tts", "livekit"),
+    *((kind, "http") for kind in ("stt", "intent", "retrieval", "tts")),
 }
-"""They need a key, a voice's file or processes: below, or their own tests, run their kits."""
+"""They need a key, a voice's file, processes or a service: below, or their own tests, run their kits."""
 PROVIDERS = [(kind, name) for kind, names in BUILT_IN.items() for name in names if (kind, name) not in OF_THEIR_OWN]
 
 
@@ -183,3 +185,60 @@ def _decoded(message: dict[str, Any]) -> line.Sent:
 
 def test_the_twilio_line_conforms() -> None:
     assert passed(run(line.KIT, TwilioFarEnd))
+
+
+class OrchestrateFarEnd:
+    """A client of /orchestrate, over the stub socket of the line's own tests."""
+
+    def __init__(self, query: str) -> None:
+        self._rig = orchestrate_fakes.Rig(query, connected=False)
+        self._gone = False
+
+    async def connect(self, switchboard: Switchboard) -> Line:
+        self._rig.line._switchboard = switchboard  # type: ignore[assignment]
+        self._rig.line.on_ws_connected(self._rig.socket)
+        return self._rig.line
+
+    async def settle(self) -> None:
+        self._rig.sweep.pass_time(1.0)
+
+    def received(self) -> list[line.Sent]:
+        return [_told(message) for message in self._rig.socket.sent]
+
+    def speak(self, audio: bytes) -> None:
+        self._give(audio)
+
+    def played(self, mark: str) -> None:
+        self._give({"type": "mark", "name": mark})
+
+    def press(self, digit: str) -> None:
+        self._give({"type": "key", "digit": digit})
+
+    def hang_up(self) -> None:
+        self._give({"type": "end"})
+
+    def drop(self) -> None:
+        if not self._gone:
+            self._gone = self._rig.socket.closing = True
+            self._rig.lose()
+
+    async def close(self) -> None:
+        self.drop()
+        assert len(self._rig.sweep) == 0
+
+    def _give(self, message: object) -> None:
+        if not self._gone:
+            self._rig.give(message)
+
+
+def _told(message: bytes | dict[str, Any]) -> line.Sent:
+    if isinstance(message, bytes):
+        return "audio", message
+    if message["type"] == "audio":
+        return "audio", base64.b64decode(message["data"])
+    return message["type"], message.get("name", "")
+
+
+@pytest.mark.parametrize("query", ["rate=8000&marks=1", "rate=48000", "audio=base64&rate=24000&marks=1"])
+def test_the_orchestrate_line_conforms(query: str) -> None:
+    assert passed(run(line.KIT, lambda: OrchestrateFarEnd(query)))

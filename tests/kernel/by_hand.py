@@ -20,6 +20,7 @@ POLICY = Policy(
     utterance_ms=20_000,
     digits_ms=1_800,
     final_ms=1_200,
+    final_expected_ms=300,
     understand_ms=300,
     filler_ms=900,
     refill_ms=500,
@@ -58,6 +59,8 @@ def brief(command: cmd.AnyCommand) -> str:
             return f"{name} {turn} {phrase}" + ("" if last else " ...")
         case cmd.StartReply(turn=turn, tier=tier):
             return f"{name} {turn} {tier}"
+        case cmd.Repeat(turn=turn, texts=texts):
+            return f"{name} {turn} {' | '.join(texts)}"
         case cmd.FinishUtterance(utterance=utterance):
             return f"{name} {utterance}"
         case cmd.RunEffect(key=key):

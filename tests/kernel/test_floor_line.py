@@ -36,15 +36,108 @@ def test_a_dropped_line_waits_for_its_caller_and_expires() -> None:
 def test_a_caller_who_comes_back_goes_on_with_the_same_history() -> None:
     play = greeted()
     play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(2, 1, 1))
     play.rows(
         (100, ev.LineDropped("line.lost"), "IDLE", ["CancelReply 2"]),
         (5, ev.PlayoutStopped(2, 0, 10), "IDLE", []),
-        (60_000, attached(), "THINKING", ["Say 3 resumed"]),
+        (60_000, attached(), "THINKING", ["Say 3 resumed ...", "Repeat 3 two lakh rupees."]),
     )
-    play.heard("We were cut off.", kind="resumed")
+    play.heard("We were cut off.", "two lakh rupees.", kind="resumed")
     assert play.floor == "LISTENING"
-    assert play.history[-2:] == ["assistant: The fee is", "assistant: We were cut off."]
+    assert play.history[-2:] == ["assistant: The fee is", "assistant: We were cut off. two lakh rupees."]
     assert play.state.epoch == 2
+
+
+def test_an_answer_that_was_still_being_written_goes_on_from_what_was_heard_of_it() -> None:
+    play = greeted()
+    play.asked("what are the fees")
+    play.understood()
+    play.tell(ev.SegmentReady(2, 1, 0, "The fee is two lakh."))
+    play.tell(ev.SegmentStarted(2, 0))
+    play.rows(
+        (900, ev.LineDropped("line.lost"), "IDLE", ["CancelReply 2"]),
+        (0, ev.PlayoutStopped(2, 0, 10), "IDLE", []),
+        (500, attached(), "THINKING", ["Say 3 resumed ...", "StartReply 3 full"]),
+    )
+    order = play.orders[-1]
+    assert isinstance(order, cmd.StartReply)
+    assert (order.text, order.said) == ("what are the fees", "The fee is")
+    play.tell(ev.StageFailed(3, 1, "llm", "llm.timeout"))
+    order = play.orders[-1]
+    assert isinstance(order, cmd.StartReply)
+    assert (order.attempt, order.said) == (2, "The fee is"), "the next provider goes on from there, too"
+    assert order.asked_in == 2, "what it did in the turn of the question keeps that turn's keys"
+
+
+def test_a_rest_whose_voice_fails_is_answered_by_the_next_tier() -> None:
+    play = greeted()
+    play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(2, 1, 1))
+    play.tell(ev.LineDropped("line.lost"))
+    play.tell(ev.PlayoutStopped(2, 0, 10))
+    play.tell(attached())
+    failed = ev.StageFailed(3, 1, "tts", "tts.timeout")
+    play.rows((300, failed, "THINKING", ["AbandonAttempt 3", "StartReply 3 fallback"]))
+    order = play.orders[-1]
+    assert isinstance(order, cmd.StartReply)
+    assert order.said == "The fee is"
+
+
+def test_a_rest_that_is_cut_off_again_is_kept_again() -> None:
+    play = greeted()
+    play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(2, 1, 1))
+    for epoch, chars in ((2, 7), (3, 3)):
+        turn = play.state.turn
+        play.tell(ev.LineDropped("line.lost"))
+        play.tell(ev.PlayoutStopped(turn, 0, chars))
+        play.tell(attached(epoch))
+        assert play.state.unheard is None
+        turn += 1
+        rest = play.orders[-1]
+        assert isinstance(rest, cmd.Repeat)
+        play.tell(ev.SegmentReady(turn, 1, 0, rest.texts[0]))
+        play.tell(ev.ReplyGenerated(turn, 1, 1))
+        play.tell(ev.SegmentStarted(turn, 0))
+    assert rest.texts == ("two lakh rupees.",)
+    assert play.state.reply is not None
+    assert play.state.reply.said == "The fee is"
+
+
+def test_what_the_caller_interrupted_is_not_said_again() -> None:
+    play = greeted()
+    play.answering("The fee is two lakh rupees.")
+    play.tell(ev.SpeechStarted())
+    play.tell(ev.TranscriptPartial(2, "no stop please"))
+    play.tell(ev.PlayoutStopped(2, 0, 10))
+    play.rows(
+        (100, ev.LineDropped("line.lost"), "IDLE", []),
+        (500, attached(), "THINKING", ["Say 3 resumed"]),
+    )
+
+
+def test_where_nothing_is_said_for_its_own_sake_a_caller_who_is_back_gets_what_is_owed_and_no_more() -> None:
+    play = Play(msgspec.structs.replace(POLICY, greeting=False, excuse=False))
+    play.rows(
+        (100, ev.LineDropped("line.lost"), "IDLE", []),
+        (500, attached(), "LISTENING", []),
+    )
+    play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(1, 1, 1))
+    play.rows(
+        (100, ev.LineDropped("line.lost"), "IDLE", ["CancelReply 1"]),
+        (0, ev.PlayoutStopped(1, 0, 10), "IDLE", []),
+        (500, attached(3), "THINKING", ["Repeat 2 two lakh rupees."]),
+    )
+
+
+def test_an_answer_that_was_heard_to_its_end_is_no_debt_although_its_end_was_not_written() -> None:
+    play = Play(msgspec.structs.replace(POLICY, greeting=False, excuse=False))
+    play.tell(attached())
+    play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(1, 1, 1))
+    play.tell(ev.SegmentPlayed(1, 0))
+    play.rows((500, attached(3), "LISTENING", ["CancelReply 1"]))
 
 
 def test_a_question_that_was_never_answered_is_answered_when_they_are_back() -> None:
@@ -75,9 +168,10 @@ def test_a_half_said_question_is_not_lost_with_the_line() -> None:
 def test_a_newer_line_takes_the_call_over_at_once() -> None:
     play = greeted()
     play.answering("The fee is two lakh rupees.")
+    play.tell(ev.ReplyGenerated(2, 1, 1))
     play.rows(
-        # No segment of the answer was heard to its end, so it is given again.
-        (300, attached(), "THINKING", ["CancelReply 2", "Classify 3", "Retrieve 3", "Say 3 resumed ..."]),
+        # No segment of the answer was heard to its end, so it is said again.
+        (300, attached(), "THINKING", ["CancelReply 2", "Say 3 resumed ...", "Repeat 3 The fee is two lakh rupees."]),
         (10, ev.PlayoutStopped(2, 0, 10), "THINKING", []),
     )
 
@@ -164,12 +258,13 @@ def test_another_process_goes_on_where_the_journal_ends() -> None:
 def test_an_answer_heard_in_part_when_the_process_died_counts_as_far_as_it_was_played() -> None:
     first = greeted()
     first.answering("The fee is two lakh.", "The hostel is extra.")
+    first.tell(ev.ReplyGenerated(2, 1, 2))
     first.tell(ev.SegmentPlayed(2, 0))
     first.tell(ev.SegmentStarted(2, 1))
     again = Play(begin=False)
     again.session = Session.restore(first.session.snapshot())
     again.now = first.now
-    again.rows((0, attached(), "THINKING", ["CancelReply 2", "Say 3 resumed"]))
+    again.rows((0, attached(), "THINKING", ["CancelReply 2", "Say 3 resumed ...", "Repeat 3 The hostel is extra."]))
     assert again.history[-1] == "assistant: The fee is two lakh."
 
 

@@ -75,7 +75,8 @@ def test_a_late_partial_moves_the_endpoint() -> None:
         (500, ev.TranscriptPartial(1, "the fees and"), "LISTENING", []),
         (500, ev.SpeechStopped(0, 200), "LISTENING", []),
         (300, ev.TranscriptPartial(1, "the fees and hostel"), "LISTENING", []),
-        (0, None, "LISTENING", ["FinishUtterance 1"]),  # 500 ms have passed already: at once
+        (149, None, "LISTENING", []),  # 500 ms have passed already, but the words are new
+        (1, None, "LISTENING", ["FinishUtterance 1"]),
     )
 
 
@@ -355,6 +356,57 @@ def test_speech_that_is_not_understood_is_asked_for_again_then_the_keypad_then_g
     phrases = [order.split()[-1] for order in asked]
     assert phrases == ["please_repeat", "please_repeat", "use_keypad", "use_keypad", "goodbye"]
     assert play.floor == "IDLE"
+
+
+def never_understood() -> Play:
+    """To where the caller is told that a person is next."""
+    play = greeted(msgspec.structs.replace(POLICY, transfer_target="+911234"))
+    for phrase in ("please_repeat", "please_repeat", "use_keypad", "use_keypad", "transfer"):
+        play.spoken("", ms=900)
+        play.wait(200)
+        (order,) = play.final("")
+        assert order.endswith(phrase)
+        if phrase != "transfer":
+            play.heard("...", kind=phrase)
+    return play
+
+
+def test_with_somebody_to_turn_to_a_caller_who_is_never_understood_is_put_through() -> None:
+    play = never_understood()
+    play.heard("I am connecting you to a person.", kind="transfer")
+    assert isinstance(play.orders[-1], cmd.TransferCall)
+    assert (play.orders[-1].target, play.floor) == ("+911234", "IDLE")
+
+
+def test_they_are_put_through_also_where_that_cannot_be_said() -> None:
+    play = never_understood()
+    play.wait(POLICY.phrase_ms)
+    assert isinstance(play.orders[-1], cmd.TransferCall)
+    assert play.floor == "IDLE"
+
+
+def test_they_are_put_through_also_where_its_end_is_never_told() -> None:
+    play = never_understood()
+    turn = play.session.state.turn
+    play.rows(
+        (10, ev.SegmentReady(turn, 1, 0, "I am connecting you.", "transfer", "en-IN"), "THINKING", []),
+        (10, ev.SegmentStarted(turn, 0), "SPEAKING", []),
+    )
+    assert "TransferCall +911234" in play.wait(60_000)
+
+
+def test_words_against_it_are_listened_to() -> None:
+    play = never_understood()
+    turn = play.session.state.turn
+    play.rows(
+        (10, ev.SegmentReady(turn, 1, 0, "I am connecting you.", "transfer", "en-IN"), "THINKING", []),
+        (10, ev.SegmentStarted(turn, 0), "SPEAKING", []),
+        (10, ev.SpeechStarted(), "INTERRUPT", [f"PausePlayout {turn}"]),
+    )
+    play.rows(
+        (300, ev.TranscriptPartial(play.state.utterance, "what are the fees"), "LISTENING", [f"CancelReply {turn}"])
+    )
+    assert not any(isinstance(order, cmd.TransferCall) for order in play.orders)
 
 
 def test_a_short_noise_is_not_answered() -> None:

@@ -142,3 +142,31 @@ def test_a_final_murmur_with_a_stray_word_is_a_murmur() -> None:
     assert weigh("mmm can", "en-IN", LISTED) is Words.BACKCHANNEL
     assert weigh("what", "en-IN", LISTED) is Words.SPEECH
     assert weigh("okay hostel", "en-IN", LISTED) is Words.SPEECH
+
+
+SAYING = tokens("The tuition fees are two hundred thousand rupees a year. Would you like hostel fees or a scholarship?")
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        ("fees are two hundred", Words.BACKCHANNEL),
+        ("okay tuition fees are", Words.BACKCHANNEL),
+        ("Would you like hostel fees", Words.BACKCHANNEL),
+        ("yes, fees", Words.SPEECH),
+        ("fees", Words.SPEECH),
+        ("hostel fees", Words.SPEECH),
+        ("fees are two hundred no wait", Words.SPEECH),
+        ("are fees two hundred", Words.SPEECH),
+    ],
+)
+def test_the_agents_own_words_in_its_order_are_no_interruption(text: str, weight: Words) -> None:
+    assert weigh(text, "en-IN", POLICY, SAYING) is weight
+    assert weigh(text, "en-IN", POLICY) is Words.SPEECH
+
+
+def test_a_partial_of_two_own_words_waits_for_the_next() -> None:
+    assert confirms("hostel fees", "hostel", "en-IN", POLICY)
+    assert not confirms("hostel fees", "hostel", "en-IN", POLICY, SAYING)
+    assert confirms("hostel fees please tell", "hostel fees", "en-IN", POLICY, SAYING)
+    assert confirms("no hostel fees", "no hostel", "en-IN", POLICY, SAYING), "a word of their own that stood in two"

@@ -91,7 +91,7 @@ def test_changed_rules_are_found_where_they_first_decide_otherwise(monkeypatch: 
     play = a_call()
     resumed = next(entry.seq for entry in play.entries if isinstance(entry.event, ev.LineAttached))
     say = reply_actions.say_lead
-    monkeypatch.setattr("antiphon.kernel.session_actions.say_lead", lambda step, phrase: say(step, "filler"))
+    monkeypatch.setattr("antiphon.kernel.reply_actions.say_lead", lambda step, phrase: say(step, "filler"))
     monkeypatch.setattr("antiphon.kernel.floor_actions.say", lambda step, phrase: reply_actions.say(step, "goodbye"))
     with pytest.raises(ReplayDiverged) as caught:
         replay([entry for entry in play.entries if entry.seq <= resumed])

@@ -5,6 +5,7 @@ import pytest
 
 from antiphon.media import codec
 from antiphon.media.activity import FORGET_AFTER, WINDOW_BYTES, ActivityBatch
+from antiphon.media.resample import resampled
 from antiphon.media.silero import CONTEXT, STATE, WINDOW, SileroBatch
 from antiphon.runtime.vad import load_weights
 
@@ -53,6 +54,19 @@ def test_codecs_and_changing_company_do_not_mix_up_slots():
             done[m] += 1
 
 
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
+def test_a_wideband_slot_finds_what_the_same_sound_gives_at_8_khz(rate):
+    narrow = pcm(40, 1)
+    form, wide = f"pcm16@{rate}", resampled(narrow, 8_000, rate)
+    slow, fast = ActivityBatch(WEIGHTS), ActivityBatch(WEIGHTS)
+    # Between two other slots, so that each row finds its own past.
+    company = ("mulaw", b"\xff" * WINDOW)
+    for number in range(40):
+        (expected,) = slow.step([0], [("pcm16", window(narrow, "pcm16", number))])
+        _, found, _ = fast.step([4, 2, 9], [company, (form, window(wide, form, number)), ("mulaw", b"\xff" * WINDOW)])
+        assert found == pytest.approx(expected, abs=0.05)
+
+
 def test_a_new_owner_finds_nothing_of_the_last_one():
     audio = codec.encode("mulaw", pcm(20, 8))
     fresh, used = ActivityBatch(WEIGHTS), ActivityBatch(WEIGHTS)
@@ -62,10 +76,14 @@ def test_a_new_owner_finds_nothing_of_the_last_one():
     quiet = b"\xff" * WINDOW
     assert used.step([1], [("mulaw", quiet)]) == fresh.step([1], [("mulaw", quiet)])
     used.reset([])
+    wide = resampled(pcm(1, 4), 8_000, 16_000)
+    used.step([1], [("pcm16@16000", wide)])
+    used.reset([1])
+    assert used.step([1], [("pcm16@16000", bytes(1024))]) == ActivityBatch(WEIGHTS).step([1], [("pcm16", bytes(512))])
 
 
 def test_two_seconds_of_clear_non_speech_start_afresh():
-    audio = codec.encode("mulaw", pcm(FORGET_AFTER + 1, 2, 30))
+    audio = codec.encode("mulaw", pcm(FORGET_AFTER + 1, 2, 300))  # too loud a noise to doze in
     batch, kept = ActivityBatch(WEIGHTS), SileroBatch(WEIGHTS)
     for number in range(FORGET_AFTER):
         (probability,) = batch.step([0], [("mulaw", window(audio, "mulaw", number))])

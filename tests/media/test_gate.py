@@ -27,6 +27,15 @@ def test_speech_opens_and_silence_closes() -> None:
     ]
 
 
+def test_a_pause_is_silence_within_speech() -> None:
+    gate = Gate()
+    found = []
+    for probability in (0.1, 0.9, 0.9, 0.4, 0.1, 0.1, 0.9, *[0.1] * 8):
+        gate.step(probability)
+        found.append(gate.is_pausing)
+    assert found == [False] * 4 + [True] * 2 + [False] + [True] * 6 + [False] * 2
+
+
 def test_a_click_does_not_open() -> None:
     assert edges([0.1, 0.9, 0.1, 0.9, 0.1, 0.9, 0.34, 0.9]) == []
 

@@ -59,6 +59,16 @@ def test_g711_files_are_read() -> None:
     assert wav_read(wav(every, tag=0xFFFE, bits=8, extra=extensible(7, 8)))[0] == codec.mulaw_decode(every)
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_floating_point_is_read(bits: int) -> None:
+    body = (RAMP / 32768).astype(f"<f{bits // 8}").tobytes()
+    assert wav_read(wav(body, tag=3, bits=bits)) == (RAMP.tobytes(), 8000)
+    assert wav_read(wav(body, tag=0xFFFE, bits=bits, extra=extensible(3, bits)))[0] == RAMP.tobytes()
+    odd = np.array([1.0, 2.0, -7.0, np.inf, -np.inf, np.nan, 0.5], f"<f{bits // 8}").tobytes()
+    expected = [32767, 32767, -32768, 32767, -32768, 0, 16384]
+    assert np.frombuffer(wav_read(wav(odd, tag=3, bits=bits))[0], "<i2").tolist() == expected
+
+
 def test_channels_are_averaged() -> None:
     stereo = np.column_stack([RAMP, RAMP[::-1]]).astype("<i2")
     mono, _ = wav_read(wav_write(stereo.tobytes(), 8000, channels=2))
@@ -91,7 +101,8 @@ GOOD = wav_write(b"\1\2\3\4", 8000)
         GOOD[:36],
         GOOD[:-1],
         GOOD[:12] + GOOD[36:],
-        wav(b"\0" * 8, tag=3, bits=32),
+        wav(b"\0" * 8, tag=3, bits=16),
+        wav(b"\0" * 6, tag=3, bits=32),
         wav(b"\0" * 8, tag=2, bits=4),
         wav(b"\0" * 8, tag=7, bits=16),
         wav(b"\0" * 8, bits=12),
@@ -128,7 +139,8 @@ def test_what_cannot_be_written_is_refused(rate: int, channels: int, size: int) 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused(data: st.DataObject) -> None:
-    whole = bytearray(wav(bytes(range(48)), bits=data.draw(st.sampled_from([8, 16, 24, 32]))))
+    tag, bits = data.draw(st.sampled_from([(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)]))
+    whole = bytearray(wav(bytes(range(48)), tag=tag, bits=bits))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])

@@ -1,6 +1,5 @@
 """Logging: one place for both libraries, the call on each line, nothing secret, nobody waits."""
 
-import asyncio
 import io
 import json
 import logging
@@ -15,7 +14,7 @@ from antiphon.config import load
 from antiphon.errors import ConfigError
 from antiphon.observe import log_writer
 from antiphon.observe.log_writer import LineWriter
-from antiphon.observe.logging import Redactor, call_context, configure, secrets_in
+from antiphon.observe.logging import Redactor, configure, secrets_in
 from antiphon.secret import Secret
 
 KEY = "sk-very-secret-0123456789"
@@ -53,8 +52,7 @@ def logged() -> Iterator[Callable[..., Lines]]:
 
 def test_a_line_of_json_holds_the_fields_and_the_call(logged) -> None:
     lines = logged()
-    with call_context("CA1"):
-        log.info("turn %d begins", 3, extra={"turn": 3, "text": "x" * 200})
+    log.info("turn %d begins", 3, extra={"call": "CA1", "turn": 3, "text": "x" * 200})
     log.warning("other", extra={"call": "CA2"})
     logger.bind(port=8004).info("loguru's {} too", "lines")
     first, second, third = (json.loads(line) for line in lines())
@@ -66,33 +64,24 @@ def test_a_line_of_json_holds_the_fields_and_the_call(logged) -> None:
     assert "call" not in third
 
 
-def test_the_call_follows_the_tasks_started_for_it(logged) -> None:
-    lines = logged()
-
-    async def turn(number: int) -> None:
-        await asyncio.sleep(0)
-        log.info("in %d", number)
-
-    async def main() -> None:
-        tasks = []
-        for number in (1, 2):
-            with call_context(f"CA{number}"):
-                tasks.append(asyncio.create_task(turn(number)))
-        await asyncio.gather(*tasks)
-
-    asyncio.run(main())
-    assert [(each["call"], each["message"]) for each in map(json.loads, lines())][-2:] == [
-        ("CA1", "in 1"),
-        ("CA2", "in 2"),
-    ]
-
-
 def test_a_console_line_is_for_a_person_and_cannot_be_forged(logged) -> None:
     lines = logged("console")
     log.error("heard %s", "hi\n12:00:00 INFO forged\x1b[2J", extra={"call": "CA1", "stage": "llm"})
     first, second = lines()
     assert " ERROR   CA1 antiphon.test: heard hi" in first
     assert second.startswith("    12:00:00 INFO forged\\x1b[2J stage=llm")
+
+
+def test_one_of_several_processes_says_which_it_is(logged) -> None:
+    lines = logged(worker=2)
+    log.info("begins", extra={"call": "CA1"})
+    assert json.loads(lines()[0])["worker"] == 2
+    lines = logged("console", worker=2)
+    log.info("begins", extra={"call": "CA1"})
+    assert " INFO    [2] CA1 antiphon.test: begins" in lines()[0]
+    lines = logged()
+    log.info("begins")
+    assert "worker" not in json.loads(lines()[0])
 
 
 def test_an_error_is_told_with_its_code_and_no_values_of_variables(logged) -> None:

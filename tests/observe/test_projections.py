@@ -10,8 +10,9 @@ from random_calls import random_call
 from antiphon.kernel import events as ev
 from antiphon.kernel.events import decode_entry, encode_entry
 from antiphon.kernel.policy import Policy
+from antiphon.kernel.session import Session
 from antiphon.observe.latency import percentile
-from antiphon.observe.projections import conversation, summary
+from antiphon.observe.projections import OPEN_UTTERANCES, Turns, conversation, summary
 from antiphon.observe.report import timed_turns
 from antiphon.observe.views import Conversation, Latency, TurnView, caller_turns
 
@@ -271,6 +272,27 @@ def test_what_was_not_understood_is_a_turn_that_was_not_answered(end: ev.AnyEven
     assert set(timed.stages) == {"endpointing", "stt", "playout", "total"}, "nothing of a model or a voice"
 
 
+@pytest.mark.parametrize(
+    "last", [ev.TranscriptFinal(1, "Hindi mein baat karo.", "en-IN"), ev.TextTyped("Hindi mein baat karo.")]
+)
+def test_a_turn_that_only_asks_for_a_language_shows_what_was_said(last: ev.AnyEvent) -> None:
+    policy = msgspec.structs.replace(
+        POLICY, languages=("en-IN", "hi-IN"), language_requests={"hi-IN": ("hindi mein baat karo",)}
+    )
+    spoken: Script = [
+        (1000, ev.SpeechStarted(1000)),
+        (2400, ev.SpeechStopped(2200, 200)),
+        (2620, ev.DeadlineReached("endpoint")),
+    ]
+    script = [(0, started(policy)), *(spoken if isinstance(last, ev.TranscriptFinal) else []), (2655, last)]
+    call = told([*script, *phrase(2700, 1, "language_switched", "Zaroor.")])
+    (turn,) = call.turns
+    assert (turn.question, turn.phrases) == ("Hindi mein baat karo.", ("language_switched",))
+    assert turn.input == ("speech" if isinstance(last, ev.TranscriptFinal) else "typed")
+    assert call.summary.turns == 1
+    assert call.unanswered == ()
+
+
 def test_what_the_agent_says_unasked_is_no_turn_of_the_callers() -> None:
     script: Script = [
         (0, started(Policy())),
@@ -383,9 +405,10 @@ def test_a_journal_decided_otherwise_says_from_where_and_keeps_its_facts() -> No
     assert heard(call.turns[0]) == "You need ten years of school. And a language test."
 
 
-def test_a_policy_that_cannot_be_read_leaves_the_facts() -> None:
+@pytest.mark.parametrize("policy", [b"\xc1", b"\x81\xaftransfer_target\xa1\xff"])
+def test_a_policy_that_cannot_be_read_leaves_the_facts(policy: bytes) -> None:
     entries = journal(ANSWERED + PLAYED)
-    unread = msgspec.structs.replace(entries[0].event, policy=b"\xc1")
+    unread = msgspec.structs.replace(entries[0].event, policy=policy)
     call = conversation([msgspec.structs.replace(entries[0], event=unread), *entries[1:]])
     assert call.summary.diverged_at == 1
     assert heard(call.turns[0]) == "You need ten years of school. And a language test."
@@ -449,3 +472,24 @@ def test_random_calls_reach_what_they_are_meant_to_check() -> None:
 def test_golden_scripts_use_the_policy_they_are_written_for() -> None:
     assert POLICY.endpoint_ms == 420
     assert [entry.at for entry in journal(ANSWERED)] == [at for at, _ in ANSWERED]
+
+
+# -- bounds -----------------------------------------------------------------------------------------
+
+
+def test_partials_whose_final_never_comes_are_not_counted_for_ever() -> None:
+    turns = Turns(Session())
+    for number in range(1, 200):
+        for word in ("what", "what are"):
+            entry = ev.Entry(number, number, ev.TranscriptPartial(number, word))
+            turns.note(entry, (), trusted=False)
+            assert len(turns.partials) <= OPEN_UTTERANCES
+    assert turns.partials == dict.fromkeys(range(200 - OPEN_UTTERANCES, 200), 2), "of the newest each is counted"
+
+
+def test_partials_of_an_utterance_that_failed_are_forgotten() -> None:
+    session = Session()
+    turns = Turns(session)
+    for at, event in (*ANSWERED[:6], (2655, ev.TranscriptionFailed(1, "stt.gone"))):
+        turns.note(*session.receive(event, at))
+    assert not turns.partials

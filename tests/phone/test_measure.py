@@ -5,7 +5,7 @@ from scripted_agent import mulaw, tone
 
 from antiphon.phone.ear import Ear, voiced_span
 from antiphon.phone.measure import Spoken, measure
-from antiphon.phone.report import percentiles
+from antiphon.phone.report import CallReport, TurnReport, percentiles
 
 MS = 8
 
@@ -112,3 +112,14 @@ def test_percentiles_are_nearest_rank():
     assert percentiles([]) == {"count": 0}
     assert percentiles([5.0]) == {"count": 1, "p50": 5.0, "p90": 5.0, "p99": 5.0, "max": 5.0}
     assert percentiles(range(1, 101)) == {"count": 100, "p50": 50, "p90": 90, "p99": 99, "max": 100}
+
+
+def test_a_clear_silences_the_agent_for_the_line_that_barged_in():
+    spoken = TurnReport(index=2, began_ms=2600, ended_ms=3800, barged_in=True)
+    unheard = TurnReport(index=3, began_ms=9000, ended_ms=9900, barged_in=True)
+    waited = TurnReport(index=1, began_ms=500, ended_ms=900)
+    report = CallReport(
+        call_id="c", url="u", turns=[waited, spoken, unheard], cleared_ms=[700.0, 2735.5, 2900.0, 8999.0]
+    )
+    assert report.silenced_ms == [135.5]
+    assert report.clears == 4

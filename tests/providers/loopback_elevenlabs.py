@@ -151,6 +151,8 @@ class Loopback:
                 await asyncio.sleep(30)
             if context.fault == "garbage":
                 await socket.send_str('{"audio": "%%%", "contextId": "s1"}')
+            if context.fault == "bad_utf8":
+                await socket.send_bytes(b'{"contextId": "\xff"}')
             if context.fault != "silent":
                 encoded = base64.b64encode(audio).decode()
                 await self._send(socket, {"audio": encoded, "isFinal": None, **aligned, "contextId": name})

@@ -98,6 +98,8 @@ class Loopback:
             await until_closed(request)
         if fault == "garbage":
             await response.write(b'data: {"candidates": [nonsense\r\n\r\n')
+        if fault == "bad_utf8":
+            await response.write(b'data: {"candidates": [{"content": {"parts": [{"text": "\xff"}]}}]}\r\n\r\n')
         if fault == "error_event":
             await response.write(_event({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}))
             return

@@ -62,6 +62,8 @@ class Loopback:
         return response
 
     async def models(self, request: web.Request) -> web.Response:
+        if self.script[:1] == ["bad_utf8"]:
+            return web.Response(body=b'{"data": [{"id": "\xff"}]}', content_type="application/json")
         return web.json_response({"object": "list", "data": [{"id": "models/test", "object": "model", "created": 0}]})
 
     def _before(self, fault: str) -> web.StreamResponse | None:
@@ -92,6 +94,8 @@ class Loopback:
             await self._until_closed(request, 30)
         if fault == "garbage":
             await response.write(b'data: {"choices": [nonsense\n\n')
+        if fault == "bad_utf8":
+            await response.write(b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n')
         if fault == "long_line":
             for _ in range(40):
                 await response.write(b"data: " + b"x" * 65_536 if _ == 0 else b"x" * 65_536)

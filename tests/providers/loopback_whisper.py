@@ -94,6 +94,8 @@ class Loopback:
         return web.json_response(body)
 
     async def models(self, request: web.Request) -> web.Response:
+        if self.script[:1] == ["bad_utf8"]:
+            return web.Response(body=b'{"data": [{"id": "\xff"}]}', content_type="application/json")
         return web.json_response({"object": "list", "data": [{"id": "whisper-1", "object": "model", "created": 0}]})
 
     async def _stream(self, request: web.Request, text: str, fault: str, asked: Request) -> web.StreamResponse:
@@ -125,6 +127,8 @@ class Loopback:
             return [*chunks, b"data: [DONE]\n\n"]
         if fault == "garbage":
             return [b"data: {nonsense\n\n"]
+        if fault == "bad_utf8":
+            return [b'data: {"type": "transcript.text.delta", "delta": "\xff"}\n\n']
         if fault == "error_event":
             return [_event({"type": "error", "error": {"message": f"overloaded, key {KEY}", "type": "server_error"}})]
         if fault == "too_long":
@@ -190,6 +194,8 @@ def _early(fault: str, retry_after: str) -> web.StreamResponse | None:
         return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"})
     if fault == "not_json":
         return web.Response(text="<html>", content_type="application/json")
+    if fault == "body_bad_utf8":
+        return web.Response(body=b'{"text": "\xff"}', content_type="application/json")
     if fault == "no_text":
         return web.json_response({"result": "fine"})
     if fault == "huge":

@@ -68,16 +68,20 @@ def test_without_a_delay_the_final_comes_from_the_loop_and_not_from_inside_finis
     run(main())
 
 
-def test_partials_grow_with_the_audio_and_start_anew_with_each_utterance() -> None:
+LOUD_20_MS = b"\x00\x10" * 160
+
+
+def test_partials_grow_with_the_speech_and_start_anew_with_each_utterance() -> None:
     async def main() -> None:
         heard: list[Heard] = []
         stt = load("stt", "fake", {"partial_ms": 500, "text": "a b c"})
         ear = stt.open(sample_rate=8000, language="", on_heard=heard.append)
         for _ in range(100):
-            ear.feed(bytes(320))  # 20 ms
+            ear.feed(LOUD_20_MS)
+            ear.feed(b"\xf4\x01" * 160)  # as loud as the loudest noise
         assert [each.text for each in heard] == ["a", "a b", "a b c"]
         ear.finish(1)
-        ear.feed(bytes(8000))
+        ear.feed(25 * LOUD_20_MS)
         assert (heard[-1].utterance, heard[-1].text, heard[-1].final) == (2, "a", False)
         await asyncio.sleep(0)
         assert (heard[-1].utterance, heard[-1].final) == (1, True)

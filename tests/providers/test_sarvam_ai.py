@@ -187,6 +187,7 @@ def test_audio_is_taken_as_it_comes() -> None:
         ("500", "server"),
         ("redirect", "bad_endpoint"),
         ("garbage", "garbage"),
+        ("bad_utf8", "garbage"),
         ("reset", "unreachable"),
         ("hang", "timeout_total"),
     ],

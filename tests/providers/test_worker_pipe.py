@@ -110,7 +110,6 @@ def test_a_worker_that_never_reads_is_lost(monkeypatch: pytest.MonkeyPatch) -> N
         for _ in range(8):
             line.channel.send(bytes(500_000))
         assert await line.until_lost() == "does not read"
-        assert not line.channel.is_open
         line.close()
 
     asyncio.run(main())

@@ -13,6 +13,7 @@ from antiphon.runtime.chain import Chain
 from antiphon.runtime.host import Host
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.phrases import PhraseBook
+from antiphon.runtime.places import Places
 from antiphon.runtime.ports import Act as PortAct
 from antiphon.runtime.ports import (
     CallStart,
@@ -98,7 +99,12 @@ class MouthRoom:
     """A mouth, the far end that hears it, and the facts it reports; ``on_fact`` is told of each."""
 
     def __init__(
-        self, phrases: PhraseBook, *voices: object, latency_s: float = 0.02, policy: StagePolicy = SPEECH
+        self,
+        phrases: PhraseBook,
+        *voices: object,
+        latency_s: float = 0.02,
+        policy: StagePolicy = SPEECH,
+        message_ms: int = 20,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.facts = Events()
@@ -109,7 +115,7 @@ class MouthRoom:
         self.mouth = Mouth(
             call_id="c1",
             line=self.line,
-            playout=Playout(codec="pcm16", sample_rate=8000, message_ms=20, lead_ms=120, marks=True),
+            playout=Playout(codec="pcm16", sample_rate=8000, message_ms=message_ms, lead_ms=120, marks=True),
             wheel=self.wheel,
             phrases=phrases,
             voices=self.voices,
@@ -245,7 +251,13 @@ class House:
         self.lost: list[str] = []
 
     async def open(
-        self, *, max_sessions: int = 10, policy: Policy = POLICY, responder: object = None, **providers: object
+        self,
+        *,
+        max_sessions: int = 10,
+        policy: Policy = POLICY,
+        places: Places | None = None,
+        responder: object = None,
+        **providers: object,
     ) -> Host:
         """``providers`` as in ``Providers``; with ``responder`` there is only that one."""
         loop = asyncio.get_running_loop()
@@ -270,7 +282,8 @@ class House:
                 ear=self._ear,
                 max_sessions=max_sessions,
                 wall_clock=lambda: "",
-            )
+            ),
+            places,
         )
         self.host.observe(self._observe)
         return self.host

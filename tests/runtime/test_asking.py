@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import msgspec
 import pytest
 from call_parts import Answers, in_pieces, now
 
@@ -283,6 +284,26 @@ def test_one_that_raises_before_it_gives_anything_to_iterate_is_booked_too() -> 
                 await question.ask()
             assert question.states == ["open"]
             await asyncio.sleep(5)
+
+    run(main())
+
+
+@pytest.mark.parametrize("policy", [QUICK, HEDGED])
+def test_of_turns_that_begin_together_one_is_the_probe_and_the_others_lose_no_attempt(policy: StagePolicy) -> None:
+    async def main() -> None:
+        first, second = Model("a", raising(busy()), saying("back")), Model("b", saying("there"))
+        question = Question(msgspec.structs.replace(policy, open_s=5.0), first, second)
+        await question.failing()
+        await asyncio.sleep(5)
+        assert question.states == ["open", "closed"]
+        turns = [Question(policy, first, second) for _ in range(3)]
+        for turn in turns:
+            turn.chain = question.chain
+        await asyncio.gather(*(turn.ask() for turn in turns))
+        assert [turn.text for turn in turns] == ["back", "there", "there"]
+        assert [turn.rerouted for turn in turns] == [[], *[[("a", "breaker.open", "b")]] * 2]
+        assert [turn.asking.answered_by for turn in turns] == ["a", "b", "b"]
+        assert question.states == ["closed", "closed"]
 
     run(main())
 

@@ -305,7 +305,8 @@ def test_nothing_of_it_is_told_before_the_turn_is_confirmed() -> None:
             caller.says(QUESTION)
             await asyncio.sleep(0.4)
             assert len(model.requests) == 1
-            assert caller.facts.names == ["SpeechStarted", "TranscriptPartial", "SpeechStopped"]
+            assert caller.facts.names == ["SpeechStarted", "TranscriptPartial", "SpeechStopped", "DeadlineReached"]
+            assert caller.facts.of(ev.DeadlineReached) == [ev.DeadlineReached("ahead")], "only the final is asked for"
             await caller.was_heard("What are the fees?")
             await asyncio.sleep(5)
             assert len(model.requests) == 1

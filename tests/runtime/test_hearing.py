@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from call_parts import now
 from hypothesis import given, settings
@@ -507,6 +508,67 @@ def test_a_finish_told_twice_is_one() -> None:
     run(main())
 
 
+# -- the only one, once more ------------------------------------------------------------------------
+
+TRYING = msgspec.structs.replace(POLICY, retries=1, retry_pause_s=0.4, failures=5)
+
+
+def test_the_only_one_is_asked_again_after_the_stages_pause() -> None:
+    async def main() -> None:
+        call = Call(Scribe("a", "error"), policy=TRYING)
+        assert await call.say("one") == final(1, "one", "a", "stt.error")
+        spoken, failed, pause, answered = 3 * 0.02, 0.1, 0.4, 0.1
+        assert call.ends_at[1] == pytest.approx(spoken + failed + pause + answered)
+        assert call.scribes[0].open_streams == 1
+        assert call.chain.members[0].breaker.failure_count == 0
+
+    run(main())
+
+
+def test_what_is_said_during_the_pause_is_heard_too() -> None:
+    async def main() -> None:
+        call = Call(Scribe("a", "broken"), policy=TRYING)
+        assert await call.say("one two three") == final(1, "one two three", "a", "stt.broken")
+        assert call.scribes[0].utterances == ["on", "one two three"]
+
+    run(main())
+
+
+def test_a_second_failure_is_the_end_of_it() -> None:
+    async def main() -> None:
+        call = Call(Scribe("a", "error", "error"), policy=TRYING)
+        assert await call.say("one") == Heard(1, "", error="stt.error")
+        assert await call.say("two") == final(2, "two", "a")
+
+    run(main())
+
+
+def test_one_whose_breaker_opens_during_the_pause_is_not_asked_again() -> None:
+    async def main() -> None:
+        call = Call(Scribe("a", "error"), policy=msgspec.structs.replace(TRYING, failures=2))
+        call.stream.feed(b"one")
+        call.stream.finish(1)
+        await asyncio.sleep(0.2)
+        call.chain.members[0].breaker.failed()  # another call's
+        await asyncio.sleep(1)
+        assert call.ends == [Heard(1, "", error="stt.error")]
+
+    run(main())
+
+
+def test_closing_during_the_pause_ends_it() -> None:
+    async def main() -> None:
+        call = Call(Scribe("a", "error"), policy=TRYING)
+        call.stream.feed(b"one")
+        call.stream.finish(1)
+        await asyncio.sleep(0.2)
+        call.stream.close()
+        await asyncio.sleep(2)
+        assert (call.ends, call.scribes[0].open_streams) == ([], 0)
+
+    run(main())
+
+
 FAULTS = st.lists(
     st.sampled_from(["", "", "error", "broken", "silent", "late", "twice", "early", "astray", "language"]), max_size=12
 )
@@ -518,12 +580,14 @@ UTTERANCES = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(FAULTS, FAULTS, UTTERANCES, st.sampled_from([0.05, 0.4, 0.9]))
+@given(FAULTS, FAULTS, UTTERANCES, st.sampled_from([0.05, 0.4, 0.9]), st.sampled_from([0, 1, 2]))
 def test_each_finish_gets_exactly_one_end_whatever_two_transcribers_do(
-    first: list[str], second: list[str], utterances: list[tuple[str, float]], answer_s: float
+    first: list[str], second: list[str], utterances: list[tuple[str, float]], answer_s: float, retries: int
 ) -> None:
     async def main() -> None:
-        call = Call(Scribe("a", *first, answer_s=answer_s), Scribe("b", *second, answer_s=answer_s))
+        policy = msgspec.structs.replace(POLICY, retries=retries)
+        scribes = Scribe("a", *first, answer_s=answer_s), Scribe("b", *second, answer_s=answer_s)
+        call = Call(*scribes, policy=policy)
         for text, wait_s in utterances:
             await call.say(text, wait_s=wait_s)
         await asyncio.sleep(20)

@@ -56,6 +56,8 @@ def test_variants_take_turns_and_every_codec_gets_its_own_audio() -> None:
         mulaw = book.clip("filler", "en-IN", 1, "mulaw")[1]
         assert len(mulaw) * 2 == len(said[1][1])
         assert book.clip("filler", "en-IN", 4, "mulaw")[1] is mulaw, "encoded once"
+        wide = book.clip("filler", "en-IN", 1, "pcm16", 48_000)[1]
+        assert len(wide) == 12 * len(mulaw), "as long at another rate"
 
     run(main())
 

@@ -12,6 +12,7 @@ from call_parts import SPEECH, WORD_S, Events, MouthRoom, Voice, now, phrase_boo
 from antiphon.errors import ProviderError
 from antiphon.kernel import events as ev
 from antiphon.kernel.commands import Say
+from antiphon.media.playout import Edge, Playout
 from antiphon.runtime import synthesis
 from antiphon.runtime.ports import Sound, WordMark
 from antiphon.runtime.resilience import StagePolicy
@@ -126,6 +127,28 @@ def test_a_phrase_is_heard_at_once_and_ends_its_turn() -> None:
         await asyncio.sleep(2)
         assert mouth.heard == ["greeting0", "greeting1"]
         assert mouth.facts.names[-2:] == ["SegmentPlayed", "PlayoutFinished"]
+
+    run(main())
+
+
+def test_playout_is_asked_only_when_there_is_something_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    pull = Playout.pull
+
+    def counted(self: Playout, now: float) -> tuple[list[bytes | str], list[Edge]]:
+        asked.append(now)
+        return pull(self, now)
+
+    async def main() -> None:
+        mouth = MouthRoom(await phrase_book(), SimSynthesizer("tts"), message_ms=60)
+        monkeypatch.setattr(Playout, "pull", counted)
+        mouth.speak(1, "one two three four five.", "six seven eight nine.")
+        await asyncio.sleep(10)
+        assert mouth.heard == ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+        assert mouth.facts[-1] == ev.PlayoutFinished(1)
+        messages = sum(len(piece) for _, _, piece in mouth.line.played) // (2 * RATE * 60 // 1000)
+        assert messages > 20
+        assert len(asked) < 1.5 * messages, "the wheel comes round three times for each message"
 
     run(main())
 

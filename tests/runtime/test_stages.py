@@ -67,4 +67,3 @@ def test_each_stage_has_its_own_limits() -> None:
 def test_the_transcribers_are_one_to_the_ear() -> None:
     these = stages()
     assert (these.transcriber.name, these.transcriber.chain, these.transcriber.final_s) == ("deaf", these.stt, 1.2)
-    assert these.transcriber.status() == these.status()["stt"]

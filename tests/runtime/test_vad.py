@@ -13,8 +13,10 @@ from threadpoolctl import threadpool_info
 from antiphon.media import codec
 from antiphon.media.activity import WINDOW_BYTES, ActivityBatch
 from antiphon.media.gate import Gate
+from antiphon.media.played import Played
 from antiphon.providers.tts.espeak import build
-from antiphon.runtime.vad import BACKLOG_WINDOWS, NICENESS, SileroActivity, load_weights
+from antiphon.runtime.vad import NICENESS, SileroActivity, load_weights
+from antiphon.runtime.vad_member import BACKLOG_WINDOWS, KEPT_WINDOWS
 
 WEIGHTS = load_weights()
 PATIENCE_S = 20
@@ -51,7 +53,8 @@ class Flat:
     def reset(self, slots):
         self.reset_slots.extend(slots)
 
-    def step(self, slots, audio):
+    def step(self, slots, audio, played):
+        assert len(played) == len(slots)
         assert sum(len(data) // WINDOW_BYTES[name] for name, data in audio) == len(slots)
         return self._step(slots)
 
@@ -118,6 +121,54 @@ def test_hears_speech_where_it_is_and_not_in_noise(name):
     # Speech lies between 2,000 ms and 2,000 ms + its length; the synthesizer pads it with some silence.
     assert 1950 <= edges[0].position_ms <= 2200
     assert 2000 + speech_ms - 450 <= edges[-1].position_ms <= 2000 + speech_ms + 100
+
+
+@pytest.mark.exclusive
+def test_what_was_played_to_a_call_is_no_speech_of_its_own():
+    """The line's own clock brings the two together: what is pushed now was played a little before."""
+
+    async def scenario(detector):
+        loop = asyncio.get_running_loop()
+        speech = codec.encode("mulaw", await spoken("What are the admission requirements for international students?"))
+        late = b"\xff" * 640 + speech  # 80 ms
+        played, guarded, bare = Played("mulaw", 8000), Listener(), Listener()
+        members = detector.join("mulaw", guarded, played=played), detector.join("mulaw", bare)
+        began = loop.time()
+        for at in range(0, len(late) - 160, 160):
+            played.send(speech[at : at + 160], loop.time() * 1000)
+            for member in members:
+                member.push(late[at : at + 160])
+            await asyncio.sleep(max(0.0, began + (at + 160) / 8000 - loop.time()))
+        await asyncio.gather(*(listener.until(len(late) // 256 - 4) for listener in (guarded, bare)))
+        return guarded.heard, bare.heard
+
+    guarded, bare = run(scenario)
+    assert sum(p > 0.5 for p in bare) > len(bare) / 2
+    # The first echo of a line passes until its path is known; a stalled loop makes that take longer.
+    assert sum(p > 0.5 for p in guarded) < 12
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_it_is_known_when_a_window_was_spoken(guarded):
+    """By the stream's own pace: what came late was spoken no later. Known where something is played."""
+
+    async def scenario(detector):
+        listener = Listener()
+        member = detector.join("mulaw", listener, played=Played("mulaw", 8000) if guarded else None)
+        before = member.ago_ms(0)
+        now = [1000.0]
+        detector.now_ms = lambda: now[0]
+        for _ in range(8):  # 20 ms frames: a window of 32 is complete with every other one, or the next
+            now[0] += 20.0
+            member.push(bytes(160))
+            await listener.until(int(now[0] - 1000) // 32)
+        exact = member.ago_ms(128)
+        now[0] += 57.0
+        return before, exact, member.ago_ms(128), member.ago_ms(10_000)
+
+    before, exact, later, never = run(scenario, engine=Flat)
+    assert before == 0.0
+    assert (exact, later, never) == ((32.0, 89.0, 0.0) if guarded else (0.0, 0.0, 0.0))
 
 
 def test_three_hundred_calls_get_what_each_would_get_alone():
@@ -195,10 +246,10 @@ def test_a_thread_that_falls_behind_costs_old_windows_and_no_memory():
         await asyncio.to_thread(began.wait, PATIENCE_S)
         for _ in range(pushed):
             member.push(bytes(512))
-            assert len(member.buffer) <= (BACKLOG_WINDOWS + 1) * 512
+            assert len(member.buffer) <= (BACKLOG_WINDOWS + 1 + 2 * KEPT_WINDOWS) * 512
         assert detector.dropped_windows == pushed - BACKLOG_WINDOWS
         member.push(bytes(65536))
-        assert len(member.buffer) <= (BACKLOG_WINDOWS + 1) * 512
+        assert len(member.buffer) <= (BACKLOG_WINDOWS + 1 + 2 * KEPT_WINDOWS) * 512
         held.set()
         # The call counts time by windows: those that were dropped are answered too.
         await listener.until(1 + pushed + 128)
@@ -209,6 +260,24 @@ def test_a_thread_that_falls_behind_costs_old_windows_and_no_memory():
     assert heard == 1 + pushed + 128
     assert health.dropped_windows == pushed + 128 - BACKLOG_WINDOWS
     assert health.windows == 1 + BACKLOG_WINDOWS
+
+
+def test_what_the_thread_has_got_can_be_asked_for_again():
+    async def scenario(detector):
+        listener = Listener()
+        member = detector.join("mulaw", listener)
+        sent = bytes(range(256)) * 100  # 3.2 s
+        for at in range(0, len(sent), 160):
+            member.push(sent[at : at + 160])
+            await asyncio.sleep(0)
+            so_far = sent[: at + 160]
+            assert member.recent(3200) == so_far[-3200:], "400 ms"
+        assert member.recent(0) == b""
+        await listener.until(100)
+        assert member.recent(3200) == sent[-3200:]
+        assert len(member.buffer) < 3 * KEPT_WINDOWS * 256
+
+    run(scenario, engine=lambda: Flat(lambda slots: [0.1] * len(slots)))
 
 
 def test_a_dead_thread_is_reported_and_replaced():
@@ -327,6 +396,8 @@ def test_close_ends_it_for_good():
             await detector.start()
         with pytest.raises(ValueError, match="mulaw, alaw, pcm16"):
             detector.join("opus", print)
+        with pytest.raises(ValueError, match="8000, 16000, 24000, 48000"):
+            detector.join("pcm16", print, sample_rate=44_100)
         listener = Listener()
         member = detector.join("mulaw", listener)
         member.push(bytes(256))

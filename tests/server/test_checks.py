@@ -116,6 +116,28 @@ def test_each_service_is_asked_once_by_its_own_name() -> None:
     assert (ears.asked, voice.asked) == (1, 0)
 
 
+def test_services_that_understand_are_asked_too() -> None:
+    async def well() -> str:
+        return "well"
+
+    async def main() -> None:
+        intent, rag = Named("http", well, "intent-service"), Named("http", well, "rag-service")
+        providers = Providers(
+            transcribers=(Named("ear"),),  # type: ignore[arg-type]
+            responders=(SimResponder("answers"),),
+            degraded=SimResponder("degraded"),
+            synthesizers=(SimSynthesizer("voice"),),
+            classifier=intent,  # type: ignore[arg-type]
+            retriever=rag,  # type: ignore[arg-type]
+        )
+        checks = service_checks(Stages(providers, final_s=1.2))
+        assert list(checks) == ["intent-service", "rag-service"]
+        assert [await check() for check in checks.values()] == [True, True]
+        assert (intent.asked, rag.asked) == (1, 1)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [

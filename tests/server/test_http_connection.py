@@ -97,6 +97,21 @@ def test_an_application_websocket_on_the_same_port(kit: Any, run_on: Any) -> Non
     run_on(main())
 
 
+@pytest.mark.parametrize("path", ["/media/", "/nowhere", "/health", "/"])
+def test_a_websocket_where_there_is_none_is_answered_as_any_unknown_path(kit: Any, run_on: Any, path: str) -> None:
+    async def main() -> None:
+        async with kit.running({"/media": kit.Echoes()}, app(kit)) as server:
+            answer = await kit.raw(server, kit.upgrade_request(path))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            assert b"content-type: application/json" in head.lower()
+            error = json.loads(body)["error"]
+            assert error["code"] == "http.not_found"
+            assert "slash" in error["message"]
+
+    run_on(main())
+
+
 def test_keep_alive_and_then_an_upgrade_on_one_connection(kit: Any, run_on: Any) -> None:
     async def main() -> None:
         async with kit.running({"/media": kit.Echoes()}) as server:

@@ -224,6 +224,7 @@ TOO_LARGE = "peer.frame_too_large"
         (b"\x81\x01a", 1002, "frame.protocol"),
         (b"\x81\xff" + bytes([255] * 8), 1002, "frame.protocol"),
         (masked(Opcode.CLOSE, b"\x03"), 1002, "frame.protocol"),
+        (masked(Opcode.CLOSE, b"\x03\xe8\xff"), 1007, "frame.protocol"),
         (masked(Opcode.CLOSE, b""), 1000, ""),
         (masked(Opcode.CLOSE, b"\x03\xe8"), 1000, ""),
         (masked(Opcode.CLOSE, b"\x0f\xa1bye"), 4001, ""),

@@ -8,18 +8,22 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from fastapi import APIRouter
 from picows import WSMsgType
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from antiphon.errors import AntiphonError, ConfigError
+from antiphon.server.binding import bind
 from antiphon.server.run import Running, Tls, run, serve
 from antiphon.server.sockets import SocketLimits
 from antiphon.server.vitals import Vitals
@@ -70,16 +74,56 @@ def test_an_address_in_use(kit: Any) -> None:
     assert error.code == "server.bind"
 
 
-def test_several_processes_may_share_a_port(kit: Any) -> None:
+def test_several_sockets_may_share_a_port(kit: Any) -> None:
     async def main() -> None:
-        async with kit.running({}, reuse_port=True) as first:
-            task = asyncio.ensure_future(
-                serve(kit.make_app(), {}, port=first.port, reuse_port=True, signals=False, tune_gc=False)
-            )
-            await asyncio.sleep(0.1)
-            assert not task.done()
-            task.cancel()
-            await asyncio.wait({task})
+        first, second = await bind("127.0.0.1", 0, open_allowed=False, sockets=2)
+        assert first.getsockname() == second.getsockname()
+        async with kit.running({}, listening=first) as server:
+            assert server.port == second.getsockname()[1]
+            second.close()
+            answer = await kit.raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200")
+        assert first.fileno() == -1, "it is closed at the end"
+
+    asyncio.run(main())
+
+
+def test_several_sockets_are_bound_under_the_same_conditions() -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigError) as caught:
+            await bind("0.0.0.0", 0, open_allowed=False, sockets=2)  # noqa: S104
+        assert caught.value.code == "server.open_bind"
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            with pytest.raises(ConfigError) as caught:
+                await bind("127.0.0.1", taken.getsockname()[1], open_allowed=False, sockets=2)
+            assert caught.value.code == "server.bind"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_connection_that_somebody_else_accepted_is_served(kit: Any, secure: bool, tmp_path: Path) -> None:
+    """As the supervisor of several workers passes them on for one that is down."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = Tls(cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem")) if secure else None
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+            async with kit.running({}, tls=tls) as server:
+                calling = asyncio.open_connection(*elsewhere.getsockname(), ssl=trusting if secure else None)
+                asking = asyncio.ensure_future(calling)
+                connection, _ = await asyncio.to_thread(elsewhere.accept)
+                connection.setblocking(False)
+                await server.adopt(connection)
+                reader, writer = await asking
+                writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
+                writer.close()
 
     asyncio.run(main())
 

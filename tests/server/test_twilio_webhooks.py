@@ -59,7 +59,8 @@ class Site:
         self.runner = asyncio.Runner()
         weakref.finalize(self, self.runner.close)
         self.app = FastAPI()
-        self.app.include_router(router(self.exchange, self.desk))
+        self.turned_away: list[str] = []
+        self.app.include_router(router(self.exchange, self.desk, self.turned_away.append))
 
     def ask(
         self,
@@ -234,6 +235,7 @@ def test_no_room_is_the_busy_tone_but_a_held_call_comes_back():
     site.desk.room = False
     (reject,) = verbs(site.ask("/voice"))
     assert (reject.tag, reject.attrib) == ("Reject", {"reason": "busy"})
+    assert site.turned_away == ["admission.full"], "it is counted"
     assert names(site.ask("/voice/after")) == ["Connect", "Redirect"]
 
 

@@ -112,13 +112,13 @@ def coughs_count_as_speech(patch: Patch) -> None:
 
 
 def a_question_that_was_not_answered_is_forgotten(patch: Patch) -> None:
-    told = session_actions.interrupted_to_pieces
+    told = session_actions.book_interrupted
 
-    def forgetful(step: Any, reply: Any, heard: str, answer: str) -> None:
+    def forgetful(step: Any, reply: Any, heard: str, answer: str, rest: list[str]) -> None:
         if answer:
-            told(step, reply, heard, answer)
+            told(step, reply, heard, answer, rest)
 
-    patch.setattr(session_actions, "interrupted_to_pieces", forgetful)
+    patch.setattr(session_actions, "book_interrupted", forgetful)
 
 
 def no_filler(patch: Patch) -> None:

@@ -25,6 +25,10 @@ def entries(first: int, count: int, size: int = 40) -> tuple[ev.Entry, ...]:
     )
 
 
+DAMAGED = (b"\x94\x02", ev.encode_entry(entries(2, 1)[0]).replace(b"xx", b"x\xff", 1))
+"""Bytes that are no entry: cut short, and with a byte in its text that no UTF-8 has."""
+
+
 def batch(first: int, count: int, size: int = 40, session: str = "a", epoch: int = 1) -> Batch:
     return Batch(session, epoch, first - 1, entries(first, count, size))
 

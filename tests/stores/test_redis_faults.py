@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 from private_redis import Redis, cluster, eventually, free_port, redis
-from store_faults import batch, entries
+from store_faults import DAMAGED, batch, entries
 
 from antiphon.errors import StoreError
 from antiphon.runtime.writer import JournalWriter
@@ -405,6 +405,20 @@ def test_no_room_for_another_connection(tmp_path: Path) -> None:
     with redis(tmp_path) as server:
         server.set("maxclients", "1")
         asyncio.run(main(server))
+
+
+@pytest.mark.parametrize("data", DAMAGED)
+def test_an_entry_that_is_damaged_is_named(data: bytes) -> None:
+    with pytest.raises(StoreError, match="entry 2 of session a") as caught:
+        scripts.decoded("a", [data], 1)
+    assert caught.value.code == "store.corrupt"
+
+
+def test_a_row_that_is_damaged_is_named() -> None:
+    columns = [b"3" if name == "epoch" else b"\xff" if name == "caller" else None for name in scripts.COLUMNS]
+    with pytest.raises(StoreError, match="row of session a") as caught:
+        scripts.row_of("a", columns, 1)
+    assert caught.value.code == "store.corrupt"
 
 
 def test_keys_of_another_program(tmp_path: Path) -> None:

@@ -338,6 +338,61 @@ def test_what_has_expired_is_unknown_and_leaves_the_list(server: Redis, monkeypa
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 7, 100])
+def test_a_long_journal_is_read_in_pages(server: Redis, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(redis_store, "READ_AT_ONCE", 3)
+
+    async def main() -> None:
+        async with opened(server) as [journal]:
+            await journal.claim("a")
+            kept = list(entries(1, count))
+            assert await journal.append([batch(1, count)]) == [None]
+            seen: list[int] = []
+            asked = journal._of
+
+            async def watched(session: str, row: str, command: scripts.Command) -> list[bytes]:
+                data: list[bytes] = await asked(session, row, command)
+                seen.append(len(data))
+                return data
+
+            journal._of = watched  # type: ignore[method-assign]
+            assert await journal.read("a") == kept
+            assert max(seen) <= 4, "a page, and the entry it begins behind"
+            for after in (-1, 1, count - 1, count, count + 1):
+                assert await journal.read("a", after) == kept[max(0, after) :]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("reborn", [0, 1, 5])
+def test_what_expires_while_it_is_read_is_not_read_as_another(
+    server: Redis, monkeypatch: pytest.MonkeyPatch, reborn: int
+) -> None:
+    monkeypatch.setattr(redis_store, "READ_AT_ONCE", 3)
+
+    async def main() -> None:
+        async with opened(server) as [journal]:
+            await journal.claim("a")
+            assert await journal.append([batch(1, 7)]) == [None]
+            asked, pages = journal._of, 0
+
+            async def dies_in_between(session: str, row: str, command: scripts.Command) -> object:
+                nonlocal pages
+                pages += 1
+                if pages == 2:
+                    server.ask("DEL", *scripts.keys_of("a"))
+                    if reborn:
+                        await journal.claim("a")
+                        assert await journal.append([batch(1, reborn, size=50)]) == [None]
+                return await asked(session, row, command)
+
+            journal._of = dies_in_between  # type: ignore[method-assign]
+            with pytest.raises(UnknownSession):
+                await journal.read("a")
+
+    asyncio.run(main())
+
+
 def test_a_session_that_is_born_again_is_the_newest(server: Redis) -> None:
     async def main() -> None:
         async with opened(server) as [journal]:

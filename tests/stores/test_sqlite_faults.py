@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from store_faults import SmallDisk, _limited, batch, entries, in_child, open_folder, small_disk
+from store_faults import DAMAGED, SmallDisk, _limited, batch, entries, in_child, open_folder, small_disk
 
 from antiphon.errors import StoreError
 from antiphon.stores import sqlite_file
@@ -169,11 +169,12 @@ def test_other_file_is_no_database(tmp_path: Path) -> None:
     assert path.read_text() == "dear diary, " * 500
 
 
-def test_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", DAMAGED)
+def test_entry_that_cannot_be_read_is_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "journal.sqlite"
     asyncio.run(filled(path))
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE entries SET data = ? WHERE seq = 2", (b"\x94\x02",))
+        db.execute("UPDATE entries SET data = ? WHERE seq = 2", (data,))
     db.close()
 
     async def read() -> None:

@@ -163,3 +163,67 @@ def test_identity_of_processes() -> None:
     assert not is_alive("/".join((boot, "pid:[1]", pid, start)))
     for nonsense in ("", "///", "a/b/c/d", boot):
         assert not is_alive(nonsense)
+
+
+CONTENDING = textwrap.dedent(
+    """
+    import asyncio, sys
+    from antiphon.errors import StaleWriter
+    from antiphon.kernel import events as ev
+    from antiphon.runtime.ports import Batch
+    from antiphon.stores.sqlite import SqliteJournal
+
+    async def main():
+        journal = SqliteJournal(sys.argv[1], busy_s=5.0)
+        await journal.start()
+        mine = sys.stdin.readline().strip()
+        for turn in range(40):
+            epoch = await journal.claim("shared")
+            seq = len(await journal.read("shared"))
+            for _ in range(3):
+                entry = ev.Entry(seq + 1, seq * 20, ev.TranscriptPartial(1, f"{mine} {epoch}"))
+                own = ev.Entry(turn * 3 + _ + 1, 0, ev.TranscriptPartial(1, mine))
+                if turn == _ == 0:
+                    own_epoch = await journal.claim(mine)
+                told, kept = await journal.append(
+                    [Batch("shared", epoch, seq, (entry,)), Batch(mine, own_epoch, own.seq - 1, (own,))]
+                )
+                assert kept is None, kept
+                if told is None:
+                    seq += 1
+                    print(seq, epoch, flush=True)
+                else:
+                    assert isinstance(told, StaleWriter), told
+        await journal.close()
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_of_two_processes_that_write_to_one_file_the_newest_owner_alone_writes_a_session(tmp_path: Path) -> None:
+    """As the workers of one server do: nothing acknowledged is lost, and no refusal touches what else is written."""
+    path = tmp_path / "journal.sqlite"
+    both = [spawn(CONTENDING, path) for _ in range(2)]
+    for number, process in enumerate(both):
+        assert process.stdin is not None
+        process.stdin.write(f"own{number}\n")
+        process.stdin.flush()
+    acknowledged = [line.split() for process in both for line in process.communicate(timeout=60)[0].splitlines()]
+    assert [process.returncode for process in both] == [0, 0]
+
+    async def look() -> None:
+        journal = SqliteJournal(path)
+        await journal.start()
+        shared = await journal.read("shared")
+        assert [entry.seq for entry in shared] == list(range(1, len(shared) + 1)), "no hole, nothing twice"
+        assert sorted(int(seq) for seq, _ in acknowledged) == [entry.seq for entry in shared], "neither more nor less"
+        epochs = [int(entry.event.text.split()[1]) for entry in shared]  # type: ignore[union-attr]
+        assert epochs == sorted(epochs), "an older owner never wrote after a newer one"
+        assert len({text.split()[0] for entry in shared for text in [entry.event.text]}) == 2  # type: ignore[union-attr]
+        assert await journal.claim("shared") == 81
+        for number in range(2):
+            assert len(await journal.read(f"own{number}")) == 120
+        await journal.close()
+
+    asyncio.run(look())

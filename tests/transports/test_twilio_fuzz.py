@@ -33,8 +33,12 @@ def broken(message: dict[str, Any], at: int, byte: int, cut: int) -> bytes:
     return bytes(data[: len(data) - cut % len(data)])
 
 
-damaged = st.builds(broken, st.just(media(0)), st.integers(0), st.integers(0, 255), st.integers(0, 30))
-anything = st.binary(max_size=300) | near_messages | damaged
+messages = st.sampled_from([media(0), {"event": "mark", "mark": {"name": "a mark"}}])
+"""In the strings of each a byte that no UTF-8 has is another code than in its audio."""
+no_utf8 = st.just(0xFF) | st.integers(0, 255)
+damaged = st.builds(broken, messages, st.integers(0), no_utf8, st.integers(0, 30))
+deep = st.integers(0, 5_000).map(lambda levels: b'{"event":"stop","x":' + b"[" * levels)
+anything = st.binary(max_size=300) | near_messages | damaged | deep
 
 
 @settings(max_examples=200, deadline=None)

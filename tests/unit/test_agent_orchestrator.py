@@ -10,6 +10,8 @@ from unittest.mock import AsyncMock, Mock, call
 import pytest
 
 from antiphon.errors import ConfigError
+from antiphon.media.codec import wav_write
+from antiphon.providers.llm.prompt import language_instruction
 from antiphon.sim.clock import run
 from orchestrator import AgentOrchestrator, ContextManager, LanguageCoordinator, MetricsCollector, TaskRouter
 
@@ -289,6 +291,20 @@ def test_the_prompt_is_yours_and_asks_for_the_language(orchestrator: AgentOrches
     assert prompts(orchestrator).startswith("You sell tickets.")
 
 
+def test_a_message_of_the_system_in_the_history_does_not_outlive_a_switch(orchestrator: AgentOrchestrator) -> None:
+    """A33: it wins over the prompt. A42: the answer is in the language that the caller has changed to all the same."""
+    theirs = {"role": "system", "content": "You sell tickets. Answer in English."}
+    orchestrator.context_manager.conversation_history.append(theirs)
+    orchestrator.task_router.stt.speech_to_text = AsyncMock(return_value=("फीस कितनी है", "hi-IN"))
+    for language in ("en-IN", "hi-IN", "hi-IN"):
+        run(orchestrator.process_turn(b"wav"))
+        messages = orchestrator.task_router.llm.chat.call_args.args[0]  # type: ignore[attr-defined]
+        system = [message["content"] for message in messages if message["role"] == "system"]
+        assert system == [theirs["content"], language_instruction(language)]
+        assert [message["role"] for message in messages[:3]] == ["system", "system", "user"]
+    assert [line for line in orchestrator.context_manager.conversation_history if line["role"] == "system"] == [theirs]
+
+
 def test_a_switch_calls_the_hook_before_the_answer(orchestrator: AgentOrchestrator) -> None:
     orchestrator.set_system_prompt("You sell tickets.")
     orchestrator.task_router.stt.speech_to_text = AsyncMock(return_value=("फीस कितनी है", "hi-IN"))
@@ -353,7 +369,10 @@ def test_one_object_may_be_all_three_and_has_three_breakers() -> None:
     assert [breakers[name]["state"] for name in ("stt", "llm", "tts")] == ["closed", "closed", "open"]
 
 
-def test_the_log_of_a_turn(orchestrator: AgentOrchestrator, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_a_turn(
+    orchestrator: AgentOrchestrator, mock_tts_module: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    mock_tts_module.text_to_speech.return_value = wav_write(bytes(320), 8_000)
     with caplog.at_level(logging.DEBUG, logger="antiphon"):
         run(orchestrator.process_turn(b"wav"))
     told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.startswith("antiphon")]
@@ -363,7 +382,7 @@ def test_the_log_of_a_turn(orchestrator: AgentOrchestrator, caplog: pytest.LogCa
         ("INFO", "Step 3: Generating response..."),
         ("INFO", "LLM successful: 'I am well, thank you.'"),
         ("INFO", "Step 4: Synthesizing audio..."),
-        ("INFO", "TTS successful: 10 bytes"),
+        ("INFO", "TTS successful: 364 bytes"),
     ]
     assert told[-1][0] == "DEBUG"
     assert told[-1][1].startswith("Metrics: stt_time=0.0")

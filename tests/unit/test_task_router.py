@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,6 +13,9 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from antiphon.errors import ConfigError, ProviderError, ProviderRefused
+from antiphon.media.codec import wav_write
+from antiphon.runtime.chain import _shared
+from antiphon.runtime.resilience import StagePolicy
 from antiphon.sim.clock import run
 from orchestrator import TaskRouter
 
@@ -314,7 +318,7 @@ def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             RuntimeError("no route to host"),
             ("a question that is a good deal longer than fifty letters", "hi-IN"),
         ],
-        tts=b"RIFF",
+        tts=wav_write(bytes(320), 8_000),
         call_id="CA1",
     )
 
@@ -329,6 +333,94 @@ def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         ("ERROR", "STT attempt 1 of 2 failed: [stt.raised] RuntimeError: no route to host"),
         ("WARNING", "STT is tried again in 0.5 s"),
         ("INFO", "STT successful: 'a question that is a good deal longer than fifty …' (lang: hi-IN)"),
-        ("INFO", "TTS successful: 4 bytes"),
+        ("INFO", "TTS successful: 364 bytes"),
     ]
     assert {record.__dict__["call"] for record in caplog.records if record.name.startswith("antiphon")} == {"CA1"}
+
+
+@pytest.mark.parametrize(
+    ("audio", "told"),
+    [(b"ID3 an mp3", True), (wav_write(bytes(320), 8_000)[:-1], True), (wav_write(bytes(320), 8_000), False)],
+)
+def test_what_is_no_wav_is_handed_on_and_said_in_the_log(
+    audio: bytes, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = router(tts=audio)
+    assert run(routes.route_synthesis("hi", "en-IN")) == audio
+    assert ("[tts.not_wav]" in caplog.text) is told
+
+
+# -- breakers of one process ---------------------------------------------------------------------
+
+
+def down() -> Any:
+    return Mock(chat=AsyncMock(side_effect=ProviderError("down", stage="llm", code="llm.server")))
+
+
+def routed(llm: Any, **how: Any) -> TaskRouter:
+    return TaskRouter(Mock(speech_to_text=AsyncMock()), llm, Mock(text_to_speech=AsyncMock()), **how)
+
+
+def test_what_one_conversation_found_out_a_hundred_others_know() -> None:
+    model = down()
+    conversations = [routed(model, sleep=AsyncMock()) for _ in range(100)]
+
+    async def main() -> None:
+        for each in conversations:
+            await each.route_generation("x", [], "en-IN")
+
+    run(main())
+    assert model.chat.await_count == 5
+    assert {each.get_breaker_status()["llm"]["state"] for each in conversations} == {"open"}
+    assert {each.get_breaker_status()["stt"]["state"] for each in conversations} == {"closed"}
+    assert routed(down()).get_breaker_status()["llm"]["state"] == "closed", "another object"
+
+
+def test_of_conversations_that_come_together_one_is_the_probe() -> None:
+    model, now = down(), [0.0]
+    limits = {"llm": StagePolicy(first_s=15.0, share=1.0, retries=0, failures=1, open_s=10.0)}
+    clock = lambda: now[0]  # noqa: E731 - one clock for all, so that they share
+    one, two, three = (routed(model, policies=limits, clock=clock) for _ in range(3))
+    assert one.breakers["llm"] is two.breakers["llm"] is three.breakers["llm"]
+
+    async def main() -> None:
+        await one.route_generation("x", [], "en-IN")
+        now[0] = 10.0
+        answers = asyncio.Event()
+
+        async def slowly(messages: object) -> str:
+            await answers.wait()
+            return "back"
+
+        model.chat = AsyncMock(side_effect=slowly)
+        asked = [asyncio.ensure_future(each.route_generation("x", [], "en-IN")) for each in (one, two, three)]
+        await asyncio.sleep(0)
+        asked[0].cancel()  # the caller hung up: it says nothing, and the next is the probe
+        await asyncio.gather(asked[0], return_exceptions=True)
+        assert [await each for each in asked[1:]] == [None, None]
+        probe = asyncio.ensure_future(two.route_generation("x", [], "en-IN"))
+        await asyncio.sleep(0)
+        answers.set()
+        assert await probe == "back"
+        assert await three.route_generation("x", [], "en-IN") == "back"
+
+    run(main())
+
+
+def test_breakers_live_as_long_as_the_provider() -> None:
+    class Slotted:
+        __slots__ = ()
+
+        async def chat(self, messages: object) -> str:
+            return "x"
+
+    llm = down()
+    first, known = routed(llm), id(llm)
+    assert known in _shared
+    assert routed(llm, policies={"llm": StagePolicy(failures=2)}).breakers["llm"] is not first.breakers["llm"]
+    assert routed(llm).breakers["llm"] is first.breakers["llm"]
+    del first, llm
+    gc.collect()
+    assert known not in _shared
+    one = Slotted()
+    assert routed(one).breakers["llm"] is not routed(one).breakers["llm"]

@@ -177,8 +177,10 @@ def test_what_nobody_waits_for_is_taken_from_the_queue(models: Path, monkeypatch
             gone.stream.finish(utterance)
         await asyncio.sleep(0.05)
         gone.stream.close()
+        before = len(gone.heard)  # a quick machine has ended the first by now
+        assert before < 5
         assert (await stays.say(1)).text == SAID
-        assert gone.heard == []
+        assert len(gone.heard) == before
         monkeypatch.setattr(faster_whisper_pool, "MAX_WAITING_BYTES", len(SPEECH))
         for utterance in (2, 3):
             stays.stream.feed(SPEECH)

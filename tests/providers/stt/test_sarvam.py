@@ -274,6 +274,7 @@ def test_the_vendors_sdk_hears_the_same_from_the_same_server() -> None:
         ("realtime_socket", "1011"),
         ("realtime_socket", "reset_speaking"),
         ("realtime_socket", "garbage"),
+        ("realtime_socket", "bad_utf8"),
         ("realtime_socket", "reset_final"),
         ("realtime_socket", "no_final"),
     ],
@@ -336,6 +337,19 @@ def test_of_a_long_utterance_the_last_thirty_seconds_are_sent() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("fault", ["garbage", "bad_utf8"])
+def test_a_socket_that_brings_garbage_is_not_waited_for(fault: str) -> None:
+    async def main(loopback: Loopback) -> None:
+        loopback.script["realtime_socket"] = [fault]
+        stt = transcriber(loopback, final_s=10)
+        async with asyncio.timeout(5):
+            assert (await Ear(stt).asked()).text == WORDS
+        assert len(loopback.requests["stt"]) == 1
+        await stt.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -343,6 +357,7 @@ def test_of_a_long_utterance_the_last_thirty_seconds_are_sent() -> None:
         ("429", "stt.rate_limited"),
         ("quota", "stt.quota"),
         ("garbage", "stt.garbage"),
+        ("bad_utf8", "stt.garbage"),
         ("redirect", "stt.bad_endpoint"),
         ("reset", "stt.unreachable"),
         ("hang", "stt.timeout_total"),

@@ -30,7 +30,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def transcriber(loopback: Loopback, **settings: object) -> WhisperTranscriber:
     given = {"base_url": loopback.base_url, "model": "gpt-transcribe", "api_key": Secret(KEY), "first_s": 2}
-    return build({"retries": 1, **given, **settings})
+    return build({**given, **settings})
 
 
 class Caller:
@@ -322,7 +322,7 @@ def test_the_beginning_is_asked_about_while_the_caller_speaks_one_request_at_a_t
 def test_a_partial_under_way_is_given_up_when_the_utterance_is_over_and_a_failed_one_is_the_last() -> None:
     async def main(loopback: Loopback) -> None:
         loopback.script = ["hang", "", "500"]
-        ear = transcriber(loopback, interim_ms=300, retries=0)
+        ear = transcriber(loopback, interim_ms=300)
         caller = Caller(ear)
         caller.stream.feed(SPEECH)
         await asyncio.wait_for(loopback.asked.wait(), 2)
@@ -361,6 +361,8 @@ def test_a_partial_under_way_is_given_up_when_the_utterance_is_over_and_a_failed
         ("cut", "stt.cut"),
         ("ends_early", "stt.cut"),
         ("garbage", "stt.garbage"),
+        ("bad_utf8", "stt.garbage"),
+        ("body_bad_utf8", "stt.garbage"),
         ("error_event", "stt.server"),
     ],
 )
@@ -368,7 +370,7 @@ def test_a_failure_is_told_by_its_code(fault: str, code: str, caplog: pytest.Log
     async def main(loopback: Loopback) -> None:
         loopback.script = [fault]
         # Short where it is waited for; elsewhere a busy machine may take its time.
-        ear = transcriber(loopback, retries=0, first_s=0.15 if fault == "hang" else 5, between_s=0.1)
+        ear = transcriber(loopback, first_s=0.15 if fault == "hang" else 5, between_s=0.1)
         caller = Caller(ear)
         heard = await caller.say(1)
         assert (heard.error, heard.final, heard.text) == (code, False, "")
@@ -386,28 +388,24 @@ def test_a_failure_is_told_by_its_code(fault: str, code: str, caplog: pytest.Log
 def test_an_answer_that_breaks_off_is_cut_and_not_half_a_sentence() -> None:
     async def main(loopback: Loopback) -> None:
         loopback.script = ["cut_body"]
-        ear = transcriber(loopback, model="whisper-1", retries=0)
+        ear = transcriber(loopback, model="whisper-1")
         assert (await Caller(ear).say(1)).error == "stt.cut"
         await ear.close()
 
     run(main)
 
 
-def test_a_failure_that_may_pass_is_tried_again_in_time() -> None:
+def test_a_failure_is_told_at_once_and_nothing_is_sent_twice() -> None:
+    """Whether it is asked again is for the stage to say."""
+
     async def main(loopback: Loopback) -> None:
         ear = transcriber(loopback)
         caller = Caller(ear)
-        for utterance, fault in enumerate(("429", "500", "ends_early"), 1):
-            loopback.script = [fault] if fault != "ends_early" else ["500", "500"]
-            heard = await caller.say(utterance)
-            assert heard.error == ("" if utterance < 3 else "stt.server")
-        loopback.retry_after = "30"
-        loopback.script = ["429"]
-        assert (await caller.say(4)).error == "stt.rate_limited"  # no use in waiting longer than there is time
-        loopback.script = ["quota"]
-        asked = len(loopback.requests)
-        assert (await caller.say(5)).error == "stt.quota"
-        assert len(loopback.requests) == asked + 1
+        faults = {"429": "stt.rate_limited", "500": "stt.server", "ends_early": "stt.cut", "quota": "stt.quota"}
+        for utterance, (fault, code) in enumerate(faults.items(), 1):
+            loopback.script = [fault]
+            assert (await caller.say(utterance)).error == code
+            assert len(loopback.requests) == utterance
         await ear.close()
 
     run(main)
@@ -415,7 +413,7 @@ def test_a_failure_that_may_pass_is_tried_again_in_time() -> None:
 
 def test_nobody_listens_there() -> None:
     async def main(loopback: Loopback) -> None:
-        ear = build({"preset": "speaches", "base_url": "http://127.0.0.1:9/v1", "retries": 0})
+        ear = build({"preset": "speaches", "base_url": "http://127.0.0.1:9/v1"})
         assert (await Caller(ear).say(1)).error == "stt.unreachable"
         with pytest.raises(ProviderError, match="start speaches"):
             await ear.check()
@@ -568,6 +566,10 @@ def test_doctor_asks_whether_the_model_is_there() -> None:
             ear = transcriber(loopback, model=model)
             assert said in await ear.check()
             await ear.close()
+        loopback.script = ["bad_utf8"]
+        ear = transcriber(loopback)
+        assert "lists no models" in await ear.check()
+        await ear.close()
 
     run(main)
 
