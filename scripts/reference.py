@@ -27,9 +27,10 @@ from antiphon.facade.ports_as_modules import ResponderModule, SynthesizerModule,
 from antiphon.facade.task_router import TaskRouter
 from antiphon.providers.sarvam_ai import SarvamAI
 from antiphon.runtime.batch import LIMITS, TURN_S
+from antiphon.runtime.batch import OPTIONS as BATCH_OPTIONS
 from antiphon.runtime.breaker import CircuitBreaker, CircuitBreakerOpen
 from antiphon.runtime.resilience import StagePolicy
-from antiphon.runtime.stages import Limits
+from antiphon.runtime.stages import OPTIONS, Limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from shapes import Answers, shapes
@@ -278,8 +279,9 @@ def limits() -> str:
     phone = msgspec.structs.asdict(Limits())
     for where, policies in (("`process_turn`", LIMITS), ("on the phone", phone)):
         for stage, policy in policies.items():
-            values = (getattr(policy, name) for name in names)
-            lines.append(f"| {where}: {stage} | " + " | ".join(_value(value) for value in values) + " |")
+            used = OPTIONS[stage] if policies is phone else BATCH_OPTIONS
+            values = (_value(getattr(policy, name)) if name in used else "–" for name in names)
+            lines.append(f"| {where}: {stage} | " + " | ".join(values) + " |")
     kinds = {field.name: field.type for field in msgspec.inspect.type_info(StagePolicy).fields}  # type: ignore[attr-defined]
     what = "\n".join(f"- `{name}`: {_description(kinds[name])}" for name in names)
     return "\n".join([*lines, "", what, "", f"A whole turn of `process_turn` has {TURN_S:g} s (`turn_timeout`)."])

@@ -1,7 +1,7 @@
-"""Sees to the servers that tests start for themselves: ``python scripts/services.py``; status 1 if one is missing.
+"""Sees to the programs that tests start for themselves: ``python scripts/services.py``; status 1 if one is missing.
 
 Root on a Debian machine gets the distribution's package; everybody else is told its name. The tests that need a
-missing server are not run, and the end of their report says so.
+missing program are not run, and the end of their report says so.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 
-PACKAGES = {"redis-server": "redis-server"}
-"""Program and Debian package. Tests start the program on free ports and never use a server that runs already."""
+PACKAGES = {"redis-server": "redis-server", "chromium": "chromium"}
+"""Program and Debian package. Tests start the program themselves and never use one that runs already."""
 
 
 def main() -> int:

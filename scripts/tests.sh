@@ -8,13 +8,15 @@ none=5 # pytest's status where nothing was chosen
 
 "$python" "$(dirname "$0")/services.py" # what is missing is told, here and at the end
 
-# A file's tests stay together: what they share (a model, a server, a recorded call) is made once.
-"$python" -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not exclusive" --durations 10 "$@"
+# A file's tests stay together: what they share (a model, a server, a recorded call) is made once. Half of their time
+# they wait for a process or a socket, so that four are quicker than two on two cores.
+"$python" -m pytest -n 4 --dist loadfile -m "not exclusive and not long" --durations 10 "$@"
 together=$?
 [ $together -ne 2 ] || exit 2 # interrupted
 
-# These mostly wait for sound to be over, so a second file costs the first no time. In the order of their names, which
-# begins with the longest; xdist's own begins with the most tests. A choice of tests is small, or looked at with --pdb.
+# These mostly wait for sound to be over, so a second file costs the first no time; with a third, servers that start took
+# the processor from calls that were to be heard. In the order of tests/conftest.py, which begins with the longest; xdist's
+# own begins with the most tests. A choice of tests is small, or looked at with --pdb.
 if [ $# -eq 0 ]; then
     set -- -n 2 --dist loadfile --no-loadscope-reorder
 fi

@@ -5,6 +5,9 @@
 - ``docs/architecture.svg``: the picture, from ``picture.py``
 - ``docs/AGENT_ORCHESTRATOR_COMPLETE_IMPLEMENTATION.md``: its reference, from ``reference.py``
 - ``tests/data/api.txt``: the public names and their signatures
+- ``docs/api/antiphon.openapi.json``: the HTTP side, from ``http_api.py``
+- ``docs/api``: the services' contracts, from ``service_api.py``
+- ``docs/api/orchestrate.asyncapi.yaml``: the socket's messages, from ``orchestrate_api.py``
 """
 
 from __future__ import annotations
@@ -28,8 +31,11 @@ from antiphon.kernel.floor import FLOOR, STATES
 from antiphon.kernel.policy import Policy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import http_api
+import orchestrate_api
 import picture
 import reference
+import service_api
 from regions import filled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +63,9 @@ def written() -> dict[str, str]:
         "docs/architecture.svg": picture.draw(),
         MANUAL: filled((ROOT / MANUAL).read_text(encoding="utf-8"), reference.sections()),
         "tests/data/api.txt": api(),
+        "docs/api/antiphon.openapi.json": http_api.document(),
+        **service_api.documents(),
+        orchestrate_api.PLACE: orchestrate_api.document(),
     }
 
 
