@@ -11,7 +11,7 @@ DEVELOPED := $(VENV)/.developed
 SOURCES := pyproject.toml requirements.lock requirements-minilm.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench lock docs wheel-check clean FORCE
+.PHONY: help install run services test sample lint sim budget bench lock docs wheel-check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,8 +20,14 @@ help: ## list the targets
 run: $(INSTALLED) ## start the server, place one sample call and show it (ARGS=--once ends after it)
 	@$(BIN)/antiphon serve --sample-call $(ARGS)
 
+services: $(INSTALLED) ## start stt, intent, rag, tts and the orchestrator as five processes (ARGS=--once places one call)
+	@$(BIN)/antiphon service all $(ARGS)
+
 test: $(DEVELOPED) ## run all tests (ARGS="tests/kernel -k floor" chooses)
 	@sh scripts/tests.sh $(BIN)/python $(ARGS)
+
+sample: $(DEVELOPED) ## the sample call of `make run`, and all that it shows, looked at
+	@$(BIN)/python -m pytest -m long
 
 lint: $(DEVELOPED) ## style, types, import directions, sizes
 	@$(BIN)/ruff check .
@@ -29,6 +35,13 @@ lint: $(DEVELOPED) ## style, types, import directions, sizes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/rooms.py
+
+sim: $(DEVELOPED) ## ten thousand made-up calls on virtual time: none may break a rule
+	@$(BIN)/antiphon sim --calls 6000 --faults
+	@$(BIN)/antiphon sim --calls 4000
+
+budget: $(DEVELOPED) ## count the instructions of the hot functions (needs valgrind): a tenth more than allowed fails
+	@$(BIN)/python -m bench.budget
 
 bench: $(DEVELOPED) ## how many calls one core carries (ARGS=--smoke: does it work at all)
 	@$(BIN)/python -m bench $(ARGS)
