@@ -22,6 +22,7 @@ from antiphon.runtime.writer import JournalWriter
 from antiphon.stores import redis as redis_store
 from antiphon.stores import redis_scripts as scripts
 from antiphon.stores.redis import GRACE_S, LEASE_S, RedisJournal
+from antiphon.stores.redis_recent import Recent
 
 pytestmark = pytest.mark.needs("redis-server")
 
@@ -220,7 +221,7 @@ def test_replicas_that_fight_over_a_session_never_hold_it_together(server: Redis
 
 
 def test_what_was_acknowledged_survives_kill_9_of_redis(tmp_path: Path) -> None:
-    """``appendfsync everysec``: the kernel has what Redis acknowledged; only a power cut takes the last second."""
+    """``appendfsync everysec``: what Redis held back while the disk was busy is sent to it once more."""
     told: dict[str, int] = {}
 
     async def main(server: Redis) -> None:
@@ -264,6 +265,70 @@ def test_what_was_acknowledged_survives_kill_9_of_redis(tmp_path: Path) -> None:
 
     with redis(tmp_path) as server:
         asyncio.run(main(server))
+
+
+def cut_log(server: Redis, kept: float) -> None:
+    """Leaves of the log of a server that is down the first part, as a kill does while a sync keeps the disk busy."""
+    [log] = (server.folder / "appendonlydir").glob("*.incr.aof")
+    os.truncate(log, round(log.stat().st_size * kept))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.6, 0.9, 0.99])
+def test_what_redis_had_acknowledged_and_lost_is_sent_again(
+    tmp_path: Path, kept: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever of the log is missing: entries, or the claim as well."""
+    caplog.set_level("WARNING", "antiphon.journal")
+    names = [f"s{number}" for number in range(5)]
+    stale: list[str] = []
+
+    async def main(server: Redis) -> None:
+        journal = RedisJournal(f"{server.url}?socket_timeout=0.5")
+        writer = JournalWriter(journal, retry_s=(0.01, 0.05), on_stale=stale.append)
+        await writer.start()
+        for name in names:
+            writer.open(name, await journal.claim(name), 0)
+        for seq in range(1, 13):
+            for name in names:
+                writer.append(name, ev.Entry(seq, 0, ev.TextTyped(f"{name} {seq}")))
+            await writer.flush()
+        server.kill()
+        cut_log(server, kept)
+        server.start()
+        for name in names:
+            writer.append(name, ev.Entry(13, 0, ev.TextTyped(f"{name} 13")))
+        await eventually(lambda: writer.health.ok and not writer.health.pending)
+        await writer.close()
+        assert (writer.health.dropped, stale) == (0, [])
+        async with opened(server) as [reader]:
+            for name in names:
+                texts = [entry.event.text for entry in await reader.read(name)]  # type: ignore[union-attr]
+                assert texts == [f"{name} {seq}" for seq in range(1, 14)]
+                assert await reader.claim(name) == 2
+            assert len(await reader.sessions()) == len(names)
+
+    with redis(tmp_path) as server:
+        asyncio.run(main(server))
+    assert "sent again" in caplog.text
+
+
+def test_what_another_replica_wrote_after_a_loss_is_not_touched(server: Redis) -> None:
+    async def main() -> None:
+        async with opened(server, 2) as [first, second]:
+            row, kept, _ = scripts.keys_of("a")
+            assert await first.claim("a") == 1
+            assert await first.append([batch(1, 5)]) == [None]
+            server.ask("LTRIM", kept, "0", "2")
+            assert await second.claim("a") == 2
+            assert await second.append([batch(4, 3, epoch=2)]) == [None]
+            [result] = await first.append([batch(6, 1)])
+            assert isinstance(result, StaleWriter)
+            server.ask("HSET", row, "epoch", "1", "owner", "somebody")
+            [result] = await first.append([batch(6, 1)])
+            assert isinstance(result, StaleWriter), "the same number in other hands"
+            assert len(await second.read("a")) == 6
+
+    asyncio.run(main())
 
 
 def test_an_epoch_that_is_given_twice_fences_all_the_same(server: Redis) -> None:
@@ -319,6 +384,7 @@ def test_a_session_expires_after_its_last_entry_and_a_closed_one_too_b21(server:
 def test_what_has_expired_is_unknown_and_leaves_the_list(server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "TEND_S", 0.01)
     monkeypatch.setattr(redis_store, "SWEPT", 3)
+    monkeypatch.setattr(redis_store, "Recent", lambda: Recent(0.0))
 
     async def main() -> None:
         async with opened(server) as [journal]:

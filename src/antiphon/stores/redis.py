@@ -6,7 +6,8 @@ step; so a replica that froze and wakes up is refused, whatever it still wants t
 in one round trip, and each stands alone: a refused one leaves the others.
 
 Sessions expire ``ttl_s`` after their last entry, closed ones too (B21); only what is being talked about is here. What
-an acknowledgement is worth is Redis's ``appendfsync``, and replication is asynchronous: so a Redis never has the last
+an acknowledgement is worth is Redis's ``appendfsync``, and replication is asynchronous: what a server that comes back
+has lost is sent to it once more (``redis_recent``), unless this process died with it; so a Redis never has the last
 word on money.
 """
 
@@ -28,6 +29,7 @@ from antiphon.stores.owner import is_alive, is_here, this_process
 from antiphon.stores.redis_address import parse
 from antiphon.stores.redis_errors import coded
 from antiphon.stores.redis_link import Link, Server, require
+from antiphon.stores.redis_recent import Recent
 from antiphon.stores.rows import Row, check_order, check_session_id, listed
 
 Access = Literal["write", "read"]
@@ -75,6 +77,7 @@ class RedisJournal:
         self._claim = scripts.CLAIM
         self._claims = 0
         self._swept = 0
+        self._recent = Recent()
         self._tending: asyncio.Task[None] | None = None
 
     @property
@@ -103,6 +106,7 @@ class RedisJournal:
         if isinstance(epoch, StoreError):
             raise epoch
         self._claims += 1
+        self._recent.claimed(session, int(epoch))
         if epoch == 1 and noted == 0:
             # Listed by an earlier life that has expired: this one is newer.
             [noted] = await link.send([("ZADD", scripts.INDEX, born_us, session)])
@@ -129,7 +133,7 @@ class RedisJournal:
         except StoreError as error:
             answers = [error] * len(calls)
         for place, answer in zip(sent, answers, strict=True):
-            results[place] = answer if isinstance(answer, StoreError) else scripts.verdict(batches[place], answer)
+            results[place] = answer if isinstance(answer, StoreError) else await self._settled(batches[place], answer)
         return results
 
     async def read(self, session: str, after_seq: int = 0) -> list[Entry]:
@@ -200,6 +204,38 @@ class RedisJournal:
             _log.warning("journal: ownership was not given up, it ends by itself in %d s: %s", LEASE_S, error)
         finally:
             await link.close()
+
+    # -- what it had taken and has no more ---------------------------------------------------------
+
+    async def _settled(self, batch: Batch, answer: list[int]) -> StoreError | None:
+        """What came of ``batch`` in the end: None if it is there."""
+        error = scripts.verdict(batch, answer)
+        if error is not None:
+            try:
+                error = await self._sent_again(batch, answer, error)
+            except StoreError as unreached:
+                return unreached
+        if error is None:
+            self._recent.took(batch)
+        return error
+
+    async def _sent_again(self, batch: Batch, answer: list[int], error: StoreError) -> StoreError | None:
+        """Sends what Redis has lost since it took it, then ``batch``. ``error`` if it has lost nothing."""
+        kind, held, last, _ = answer
+        whole = self._recent.whole(batch, last)
+        claim_lost = kind in (scripts.UNKNOWN, scripts.NOT_OURS) and self._recent.had_claimed(batch, held)
+        if whole is None or not (claim_lost or kind == scripts.GAP):
+            return error
+        if claim_lost and await self.claim(batch.session) != batch.epoch:
+            return error
+        _log.warning(
+            "journal: Redis came back without what it had taken, %d entries are sent again; "
+            "appendfsync always would keep them, at the price of a sync for each write",
+            len(whole.entries) - len(batch.entries),
+            extra={"call": batch.session},
+        )
+        again = await self._writing().one(scripts.append(whole, self._owner, self._ttl_s))
+        return scripts.verdict(whole, again)
 
     # -- how it is ---------------------------------------------------------------------------------
 
@@ -282,6 +318,7 @@ class RedisJournal:
                 await self._sweep(link)
             except StoreError as error:
                 _log.debug("journal: not tended: %s", error)  # the writer says it, loudly and once
+            self._recent.tidy()
             if self._link is link:
                 await asyncio.sleep(TEND_S)
 
