@@ -18,6 +18,7 @@ from loopback_openai import KEY, Loopback, serving
 from served import FAKE, Server, ended
 
 from antiphon.kernel.events import SegmentReady, SpeculationEnded
+from antiphon.kernel.policy import Policy
 from antiphon.media.codec import mulaw_decode
 from antiphon.phone import Play, Say
 from antiphon.phone.voices import Voices
@@ -129,10 +130,14 @@ def test_the_first_sound_comes_sooner(told: Told) -> None:
 def test_a_caller_who_goes_on_after_a_pause_hears_the_answer_to_the_whole_question_alone(told: Told) -> None:
     placed, model = told.pausing, told.model
     begun, whole = ANSWERS
-    assert [event.outcome for event in speculations(placed)] == ["dropped", "adopted"]
-    assert [request["messages"][-1]["content"] for request in model.requests] == [begun, whole]
-    assert model.cancelled.is_set(), "the request of the dropped one was closed"
-    assert len(model.requests[1]["messages"]) == 2, "and nothing of it was kept"
+    outcomes = [event.outcome for event in speculations(placed)]
+    assert outcomes == ["dropped"] * (len(outcomes) - 1) + ["adopted"]
+    assert 2 <= len(outcomes) <= Policy().speculations
+    asked = [request["messages"][-1]["content"] for request in model.requests]
+    assert begun in asked[:-1]
+    assert asked[-1] == whole
+    assert model.cancelled.is_set(), "the requests of the dropped ones were closed"
+    assert len(model.requests[-1]["messages"]) == 2, "and nothing of them was kept"
     (turn,) = placed.journal.turns
     assert turn.question == whole
     assert [event.text for event in ready(placed)] == [ANSWERS[whole]]

@@ -24,15 +24,21 @@ FOLDER = Path(__file__).resolve().parent
 ASK = Act("ask", 4)
 END = Act("hang_up", after_ms=500)
 WAIT = Act("silence", after_ms=4_000)
+DROPPED = ("", "")
+"""What providers do for the answers that are begun for a question's first two words, and dropped: no fault."""
 
 PLANS = {
     "greeting-question-answer": Plan(1, acts=(ASK, WAIT, END)),
     "barge-in": Plan(2, acts=(ASK, Act("interrupt", 4, 700), WAIT, END)),
     "backchannel-and-cough": Plan(3, acts=(ASK, Act("backchannel", 1, 300), Act("cough", 1, 150), WAIT, END)),
     "split-question": Plan(4, acts=(Act("split", 5, 600), WAIT, END)),
-    "goes-on-while-it-thinks": Plan(5, acts=(ASK, Act("ask", 3), WAIT, END), llm=("slow",)),
+    "goes-on-while-it-thinks": Plan(5, acts=(ASK, Act("ask", 3), WAIT, END), llm=(*DROPPED, "slow")),
     "every-rung-of-the-ladder": Plan(
-        6, acts=(ASK, WAIT, WAIT), llm=("hang", "fail"), tts=("hang_middle", "cut", "fail"), intent=("hang",)
+        6,
+        acts=(ASK, WAIT, WAIT),
+        llm=(*DROPPED, "hang", "fail"),
+        tts=("hang_middle", "cut", "fail"),
+        intent=(*DROPPED, "hang"),
     ),
     "silence-to-goodbye": Plan(7, greeting=False),
     "not-understood": Plan(8, acts=(ASK,) * 5, stt=("blank",) * 5),
@@ -41,9 +47,9 @@ PLANS = {
     "dropped-and-back": Plan(11, acts=(ASK, Act("drop", 1, 1_500), WAIT, ASK, WAIT, END)),
     "second-line": Plan(12, acts=(ASK, Act("interrupt", 1, 300), Act("second_line"), WAIT, END)),
     "process-dies": Plan(13, acts=(ASK, Act("silence", after_ms=900), Act("crash", 1, 500), WAIT, END)),
-    "effects": Plan(14, acts=(ASK, ASK, WAIT, END), llm=("effect", "effect_slow")),
+    "effects": Plan(14, acts=(ASK, ASK, WAIT, END), llm=(*DROPPED, "effect", *DROPPED, "effect_slow")),
     "never-comes-back": Plan(15, acts=(ASK, Act("drop", 1, -1))),
-    "agent-says-goodbye": Plan(16, acts=(ASK,), llm=("goodbye",)),
+    "agent-says-goodbye": Plan(16, acts=(ASK,), llm=(*DROPPED, "goodbye")),
 }
 
 

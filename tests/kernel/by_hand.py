@@ -39,6 +39,7 @@ POLICY = Policy(
     ttl_ms=3_600_000,
     max_failures=3,
     speculate=False,
+    speculations_in_speech=0,
     backchannels={"en-IN": ("mm-hm", "ok", "got it"), "te-IN": ("avunu",)},
     unfinished={"en-IN": ("and", "because")},
 )

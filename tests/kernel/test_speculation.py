@@ -194,6 +194,91 @@ def test_words_told_again_are_no_more_certain_and_interrupt_nobody() -> None:
     assert play.floor == "LISTENING"
 
 
+# -- while the voice goes on ---------------------------------------------------------------------------
+
+IN_SPEECH = msgspec.structs.replace(AHEAD, speculations=4, speculations_in_speech=2)
+
+
+def speaks(*partials: str, policy: Policy = IN_SPEECH) -> Play:
+    """The caller says more and more, and goes on speaking."""
+    play = greeted(policy)
+    play.tell(ev.SpeechStarted())
+    for text in partials:
+        play.wait(300)
+        play.tell(ev.TranscriptPartial(play.state.utterance, text))
+    return play
+
+
+def test_words_that_sound_complete_are_answered_as_they_come() -> None:
+    play = greeted(IN_SPEECH)
+    play.rows(
+        (0, ev.SpeechStarted(), "LISTENING", []),
+        (300, ev.TranscriptPartial(1, "because"), "LISTENING", []),
+        (300, ev.TranscriptPartial(1, QUESTION), "LISTENING", ["Speculate 2"]),
+        (30, ev.TranscriptPartial(1, "What are the fees?"), "LISTENING", []),
+        (70, pauses(), "LISTENING", []),
+        (200, ev.SpeechStopped(0, 240), "LISTENING", ["FinishUtterance 1"]),
+        (159, None, "LISTENING", []),
+        (10, ev.TranscriptFinal(1, QUESTION), "THINKING", ["Classify 2", "Retrieve 2"]),
+    )
+    assert ahead(play) == [QUESTION]
+
+
+def test_every_further_word_drops_what_was_begun_without_it() -> None:
+    play = speaks(QUESTION, f"{QUESTION} and")
+    assert ahead(play) == [QUESTION, "dropped"]
+    play.tell(ev.TranscriptPartial(1, f"{QUESTION} and dates"))
+    assert ahead(play)[2:] == [f"{QUESTION} and dates"]
+
+
+@pytest.mark.parametrize(
+    ("most", "in_speech", "begun"),
+    [(4, 0, 0), (4, 1, 1), (4, 2, 2), (4, 9, 2), (3, 2, 1), (2, 2, 0), (1, 1, 0), (0, 2, 0)],
+)
+def test_words_behind_which_there_is_no_pause_get_only_some_of_them(most: int, in_speech: int, begun: int) -> None:
+    policy = msgspec.structs.replace(AHEAD, speculations=most, speculations_in_speech=in_speech)
+    play = speaks(*(" ".join(["fees"] * count) for count in range(1, 8)), policy=policy)
+    assert sum(what != "dropped" for what in ahead(play)) == begun
+    play.tell(ev.SpeechStopped(0, 200))
+    assert sum(what != "dropped" for what in ahead(play)) == min(begun + 1, most)
+
+
+def test_a_long_question_is_answered_in_the_first_pause_and_when_the_gate_closes_as_if_none_had_been_begun() -> None:
+    play = speaks("i want", "i want details", "i want details please", "i want details please sir")
+    assert ahead(play) == ["i want", "dropped", "i want details", "dropped"]
+    play.tell(pauses("i want details please sir"))
+    assert ahead(play)[4:] == ["i want details please sir"]
+    play.tell(ev.TranscriptPartial(1, f"i want details please sir {QUESTION}"))
+    play.tell(ev.SpeechStopped(0, 200))
+    assert ahead(play)[5:] == ["dropped", f"i want details please sir {QUESTION}"]
+
+
+def test_a_breath_before_any_word_begins_nothing_for_the_words_before_it() -> None:
+    """They go on, or breathe: what was said before is not all, or is being answered already."""
+    play = greeted(IN_SPEECH)
+    play.spoken("what are the fees and")
+    assert play.wait(700) == ["FinishUtterance 1"]
+    play.tell(ev.SpeechStarted())
+    for heard in (ev.TranscriptPartial(1, QUESTION), ev.TranscriptFinal(1, QUESTION), ev.TranscriptPartial(2, " ")):
+        play.tell(heard)
+    assert ahead(play) == []
+    play.tell(ev.TranscriptPartial(2, "for law"))
+    assert ahead(play) == [f"{QUESTION} for law"]
+
+
+def test_words_over_the_agents_voice_begin_nothing_before_they_have_the_floor() -> None:
+    play = greeted(IN_SPEECH)
+    play.answering()
+    before = len(ahead(play))
+    play.tell(ev.SpeechStarted())
+    now = play.state.utterance
+    play.tell(ev.TranscriptPartial(now, "stop"))
+    play.tell(ev.TranscriptPartial(now, "stop that"))
+    assert (play.floor, ahead(play)[before:]) == ("LISTENING", [])
+    play.tell(ev.TranscriptPartial(now, "stop that please"))
+    assert ahead(play)[before:] == ["stop that please"]
+
+
 # -- the final, asked for ahead ------------------------------------------------------------------------
 
 

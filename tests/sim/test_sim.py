@@ -89,24 +89,24 @@ def test_what_is_planned_happens() -> None:
         assert violations(record) == []
         return [type(decision.entry.event).__name__ for decision in record.decisions]
 
-    ask = Act("ask", 3)
+    ask, dropped = Act("ask", 3), ("", "")  # what is begun for the first word, and the second, is dropped
     assert facts(Plan(1, acts=(ask, Act("cough", 2, 300)))).count("SpeechStarted") == 2
     assert "DigitPressed" in facts(Plan(1, acts=(Act("digits", 3, 200),)))
     assert "LineDropped" in facts(Plan(1, acts=(ask, Act("drop", 1, 200))))
     assert facts(Plan(1, acts=(ask, Act("second_line")))).count("LineAttached") == 1
     assert facts(Plan(1, acts=(ask, Act("crash", 1, 500), ask))).count("LineAttached") == 1
     assert "TranscriptionFailed" in facts(Plan(1, acts=(ask,), stt=("fail",)))
-    assert facts(Plan(1, acts=(ask,), intent=("twice",))).count("IntentReady") == 2
-    assert facts(Plan(1, acts=(ask,), retrieval=("twice",))).count("PassagesReady") == 2
-    assert "StageRerouted" in facts(Plan(1, acts=(ask,), llm=("fail",)))
+    assert facts(Plan(1, acts=(ask,), intent=(*dropped, "twice"))).count("IntentReady") == 2
+    assert facts(Plan(1, acts=(ask,), retrieval=(*dropped, "twice"))).count("PassagesReady") == 2
+    assert "StageRerouted" in facts(Plan(1, acts=(ask,), llm=(*dropped, "fail")))
     # The draft, its further try, the attempt and its further try.
-    assert "StageFailed" in facts(Plan(1, acts=(ask,), llm=("fail",) * 4))
+    assert "StageFailed" in facts(Plan(1, acts=(ask,), llm=(*dropped, *["fail"] * 4)))
     assert "SegmentCut" in facts(Plan(1, acts=(ask,), tts=("cut",)))
-    assert facts(Plan(1, acts=(ask,), llm=("effect",))).count("EffectSucceeded") == 2
+    assert facts(Plan(1, acts=(ask,), llm=(*dropped, "effect"))).count("EffectSucceeded") == 2
 
 
 def test_a_stubborn_provider_speaks_on_after_it_was_cancelled_and_nobody_hears_it() -> None:
-    record = simulate(Plan(1, acts=(Act("ask", 3), Act("interrupt", 2, 100)), llm=("stubborn", "stubborn")))
+    record = simulate(Plan(1, acts=(Act("ask", 3), Act("interrupt", 2, 100)), llm=("stubborn",) * 4))
     assert violations(record) == []
     heard = [word for line in record.lines for word, _ in read_back(b"".join(a for _, _, a in line.played))]
     assert "a2x1w11" not in heard

@@ -37,9 +37,12 @@ class Policy(msgspec.Struct, frozen=True):
     before the silence has lasted. A caller who goes on after that is transcribed in two pieces."""
     speculate: bool = True
     """Begin to answer while it is still being made sure that the caller is done."""
-    speculations: int = 3
+    speculations: int = 4
     """In one turn at most: each costs a request to intent, retrieval and model, what the model writes until it is
     dropped, and one segment of the voice. Of several, the last is kept for when the caller has fallen silent."""
+    speculations_in_speech: int = 2
+    """Of these so many, the turn's first, are begun as soon as words sound complete, without waiting for a pause behind
+    them; 0: none. Two of all are kept for pauses and silence."""
     understand_ms: int = 300
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900

@@ -1,8 +1,9 @@
 """Speculation: when an answer is begun before its question is confirmed, and when that is given up. The rule is here.
 
 While it is only being made sure that the caller is done, their words so far are answered where nobody
-hears it: when their voice pauses or brings nothing new, at the latest when the gate closes. A turn that is
-confirmed with the same words, in the same language, finds its answer begun; other words drop it.
+hears it: some as soon as they sound complete, others when the voice pauses or brings nothing new, at the latest when
+the gate closes. A turn that is confirmed with the same words, in the same language, finds its answer begun; other
+words drop it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ def speculate(step: Step) -> None:
     text = words_so_far(state)
     if state.speculated and not same_words(text, state.speculated):
         _drop(step)
-    if state.speculated or not policy.speculate or (state.caller is Caller.SPEAKING and not _is_settled(step)):
-        return
-    if not text or state.digits or state.speculations >= _most(step):
+    if state.speculated or not policy.speculate or not text or state.digits or state.speculations >= _most(step):
         return
     if is_unfinished(text, state.language, policy) or requested(text, policy):
         return
@@ -39,16 +38,23 @@ def words_so_far(state: State) -> str:
     return " ".join(piece for piece in said if piece.strip())
 
 
-def _is_settled(step: Step) -> bool:
-    """Words that can be all before it is said that they are: those that stand, and those behind which there is a
-    pause."""
-    return isinstance(step.event, TranscriptPartial) and (step.event.settled or step.event.again)
-
-
 def _most(step: Step) -> int:
-    """In a pause with the gate open one is left for the silence that closes it, if there may be several."""
-    in_pause = isinstance(step.event, TranscriptPartial) and step.event.again
-    return step.policy.speculations - (in_pause and step.policy.speculations > 1)
+    """How many may have been begun by now, this one among them.
+
+    Words that stand, as an outside recogniser tells, may use all. Of several, one is left for the silence that closes
+    the gate, and words behind which there is no pause yet leave one for that, too: of a long question they are not all.
+    """
+    state, policy, event = step.state, step.policy, step.event
+    if state.caller is Caller.SILENT:
+        return policy.speculations
+    if not isinstance(event, TranscriptPartial):
+        return 0
+    if event.settled:
+        return policy.speculations
+    if event.again:
+        return policy.speculations - (policy.speculations > 1)
+    is_new = event.utterance == state.utterance and bool(event.text.strip())
+    return min(policy.speculations_in_speech, policy.speculations - 2) if is_new else 0
 
 
 def drop_speculation(step: Step) -> None:
