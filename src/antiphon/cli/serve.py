@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from antiphon.cli.arguments import whole
 from antiphon.cli.serving import begin_logging, loop_factory, options, settings_of
 from antiphon.errors import ConfigError, StoreError
+from antiphon.server import garbage
 
 if TYPE_CHECKING:
     from antiphon.assembly import Antiphon
@@ -92,15 +93,20 @@ def run(args: argparse.Namespace) -> int:
         from antiphon.cli import serve_worker
 
         return serve_worker.run(args)
-    from antiphon import config
-
     if args.print_config:
+        from antiphon import config
         from antiphon.config_toml import render
 
         print(render(config.Settings()), end="")
         return 0
     if args.once and not args.sample_call:
         raise ConfigError("--once goes with --sample-call: without a call there is nothing to end after")
+    with contextlib.ExitStack() as starting:
+        starting.enter_context(garbage.resting())
+        return _run(args, starting)
+
+
+def _run(args: argparse.Namespace, starting: contextlib.ExitStack) -> int:
     level = args.log_level or ("WARNING" if args.sample_call else None)
     settings = settings_of(args, **{"log.level": level})
     begin_logging(settings)
@@ -112,6 +118,8 @@ def run(args: argparse.Namespace) -> int:
     check_listening(settings.server)
     workers = wanted(settings, args)
     several = _after_journal(settings, Supervisor(settings, args, workers)) if workers > 1 else None
+    if several:
+        starting.close()  # a supervisor never serves itself
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(several or _Serving(settings, args).run())

@@ -18,6 +18,7 @@ from antiphon.cli import serve_channel as channel
 from antiphon.cli.serving import begin_logging, loop_factory, options, settings_of
 from antiphon.errors import AntiphonError
 from antiphon.secret import FILE_VARIABLE, Secret, hold
+from antiphon.server import garbage
 
 if TYPE_CHECKING:
     from antiphon.config import Settings
@@ -39,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
     hold(mine.secrets)
     os.environ.pop(FILE_VARIABLE, None)  # it may say something else by now
     try:
-        settings = with_its_cores(settings_of(args), mine.count)
-        begin_logging(settings, mine.number)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_Working(settings, mine, control).run())
+        with garbage.resting():
+            settings = with_its_cores(settings_of(args), mine.count)
+            begin_logging(settings, mine.number)
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(_Working(settings, mine, control).run())
     except asyncio.CancelledError:
         return ENDED
     except AntiphonError as error:

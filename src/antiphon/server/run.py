@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import logging
 import signal
 import socket
@@ -23,6 +22,7 @@ import msgspec
 import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
+from antiphon.server import garbage
 from antiphon.server.binding import bind
 from antiphon.server.connection import HttpConnection, HttpLimits
 from antiphon.server.sockets import MediaRoute, MediaSockets, SocketLimits
@@ -246,7 +246,7 @@ async def serve(
         if signals:
             undo.enter_context(_signals(running))
         if tune_gc:
-            undo.enter_context(_fewer_collections())
+            undo.enter_context(garbage.seldom())
         await _run(server, listening)
 
 
@@ -280,22 +280,6 @@ def _signals(running: Running) -> Generator[None, None, None]:
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
-
-
-@contextlib.contextmanager
-def _fewer_collections() -> Generator[None, None, None]:
-    """A full collection stops the loop while it visits every object: 150 to 280 ms with the modules, models and
-    routes of a running server. Those live until the end, so they are taken out of its sight; what calls make is
-    freed by reference counts, and the collector, for cycles only, runs seldom."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
