@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from antiphon import disk_cache
 from antiphon.knowledge import load_knowledge
 from antiphon.languages import load_languages
 from antiphon.providers.intent.minilm import example_sentences
@@ -88,7 +89,7 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 def test_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    best, spare = vectors.folders()
+    best, spare = disk_cache.folders()
     assert best == tmp_path / "cache" / "antiphon"
     assert spare.parent == tmp_path / "tmp"
     (tmp_path / "cache").write_text("not a folder")

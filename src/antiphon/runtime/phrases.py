@@ -3,17 +3,26 @@
 A filler that waits for a synthesizer is none, and an apology for a dead synthesizer cannot come from
 it. So every phrase of every offered language is rendered at start and kept as audio; where even that
 failed, a tone stands for it: audible, and honest about being no speech.
+
+What a voice says of itself that its sound never changes by (``Synthesizer.sound_version``) is also kept on disk, and
+read at the next start instead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
+from antiphon import disk_cache
+from antiphon._version import __version__
 from antiphon.errors import ProviderError
 from antiphon.media.codec import encode
 from antiphon.media.resample import resampled
@@ -24,6 +33,8 @@ AT_ONCE = 4
 """Four languages have some seventy phrases: one after the other they cost a voice on the network half a minute. The
 smallest plans of vendors allow about so many requests at once; what is refused is spoken by the next voice, or a tone.
 """
+KEPT = 4
+"""Sets of phrases on disk, some 4 MB each; the oldest by use goes first."""
 TONE_HZ = 425
 """The frequency of call-progress tones in India and most of Europe (ITU-T E.180)."""
 
@@ -35,6 +46,13 @@ class Clip(msgspec.Struct, frozen=True):
 
     text: str
     pcm: bytes
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    language: str
+    kind: str
+    text: str
+    voice: str
 
 
 class PhraseBook:
@@ -53,30 +71,61 @@ class PhraseBook:
         languages: Iterable[str],
         kinds: Iterable[str],
         voice_of: Callable[[str], str] = lambda language: "",
+        folder: Path | None = None,
     ) -> int:
         """Renders everything; returns how many phrases could not be. Never raises for a provider.
 
-        ``voice_of`` names the first synthesizer's voice for a language, as the answers have it.
+        ``voice_of`` names the first synthesizer's voice for a language, as the answers have it. ``folder``: where
+        phrases are kept on disk, instead of the usual place.
         """
+        wanted = [
+            _Wanted(language, kind, text, voice_of(language))
+            for language, kind in product(languages, kinds)
+            for text in self._texts(language, kind)
+        ]
+        file = self._file(synthesizers, wanted)
+        clips = await asyncio.to_thread(_recalled, file, wanted, folder) if file else None
+        if clips is None:
+            clips, own = await self._rendered(synthesizers, wanted)
+            if file and own:
+                await asyncio.to_thread(_keep, file, clips, folder)
+        found: dict[tuple[str, str], list[Clip]] = {}
+        for each, clip in zip(wanted, clips, strict=True):
+            if clip is not None:
+                found.setdefault((each.language, each.kind), []).append(clip)
+        self._clips |= {key: tuple(clips) for key, clips in found.items()}
+        return clips.count(None)
+
+    def _file(self, synthesizers: Sequence[Synthesizer], wanted: Sequence[_Wanted]) -> str:
+        """The name of the file with these phrases of the first voice; "" if its sound may change from day to day."""
+        first = next(iter(synthesizers), None)
+        version = str(getattr(first, "sound_version", ""))
+        if first is None or not version:
+            return ""
+        content = repr((__version__, first.name, version, self._rate, list(map(astuple, wanted))))
+        return f"phrases-{hashlib.blake2b(content.encode('utf-8', 'replace'), digest_size=16).hexdigest()}.msgpack"
+
+    async def _rendered(
+        self, synthesizers: Sequence[Synthesizer], wanted: Sequence[_Wanted]
+    ) -> tuple[list[Clip | None], bool]:
+        """A clip each, and whether the first voice spoke them all."""
         voices = list(enumerate(synthesizers))
         turns = asyncio.Semaphore(AT_ONCE)
 
-        async def one(text: str, language: str) -> Clip | None:
+        async def one(each: _Wanted) -> tuple[Clip | None, int]:
             async with turns:
-                return await self._render(text, language, voices, voice_of(language))
+                return await self._render(each.text, each.language, voices, each.voice)
 
-        async def variants(language: str, kind: str) -> int:
-            clips = await asyncio.gather(*(one(text, language) for text in self._texts(language, kind)))
-            found = tuple(clip for clip in clips if clip is not None)
-            if found:
-                self._clips[language, kind] = found
-            return len(clips) - len(found)
+        rendered = await asyncio.gather(*map(one, wanted))
+        return [clip for clip, _ in rendered], all(place == 0 for _, place in rendered)
 
-        jobs = [(language, kind) for language in languages for kind in kinds]
-        return sum(await asyncio.gather(*(variants(*job) for job in jobs)))
+    async def _render(
+        self, text: str, language: str, voices: list[tuple[int, Synthesizer]], voice: str
+    ) -> tuple[Clip | None, int]:
+        """The clip and the place of the voice that spoke it, -1 where none could.
 
-    async def _render(self, text: str, language: str, voices: list[tuple[int, Synthesizer]], voice: str) -> Clip | None:
-        """A voice that hangs is not asked again: the server is not to wait for it once a phrase."""
+        A voice that hangs is not asked again: the server is not to wait for it once a phrase.
+        """
         for place, synthesizer in list(voices):
             named = "" if place else voice
             try:
@@ -103,8 +152,8 @@ class PhraseBook:
                 continue
             pcm = b"".join(sounds)
             if pcm:
-                return Clip(text, pcm)
-        return None
+                return Clip(text, pcm), place
+        return None, -1
 
     def clip(self, kind: str, language: str, variant: int, codec: str, sample_rate: int = 8000) -> tuple[str, bytes]:
         """(text, audio in ``codec`` at ``sample_rate`` Hz). Another variant, or the tone, stands in for what was not
@@ -118,6 +167,26 @@ class PhraseBook:
         if audio is None:
             audio = self._encoded[key] = encode(codec, resampled(clip.pcm, self._rate, sample_rate))
         return clip.text, audio
+
+
+def _recalled(name: str, wanted: Sequence[_Wanted], folder: Path | None) -> list[Clip | None] | None:
+    """What is on disk of exactly these phrases, if anything is."""
+    for path in disk_cache.found(name, folder):
+        try:
+            audio = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("%s: unusable, speaking the phrases again: %s", path, error)
+            continue
+        if len(audio) == len(wanted) and all(pcm and len(pcm) % 2 == 0 for pcm in audio):
+            disk_cache.used(path)
+            return [Clip(each.text, pcm) for each, pcm in zip(wanted, audio, strict=True)]
+        log.warning("%s: does not fit, speaking the phrases again", path)
+    return None
+
+
+def _keep(name: str, clips: Sequence[Clip | None], folder: Path | None) -> None:
+    audio = [clip.pcm for clip in clips if clip is not None]
+    disk_cache.store(name, msgspec.msgpack.encode(audio), kept=KEPT, folder=folder)
 
 
 def _tone(rate: int) -> bytes:

@@ -179,7 +179,12 @@ class Sound(msgspec.Struct, frozen=True):
 
 
 class Synthesizer(Protocol):
-    """Text to speech. Raises ``ProviderError``; closing the iterator cancels the request."""
+    """Text to speech. Raises ``ProviderError``; closing the iterator cancels the request.
+
+    One whose sound depends on nothing but the request and on what it knows at start says so with an attribute
+    ``sound_version``: a text of all that (the engine's version, its own settings). Its prepared phrases are kept on
+    disk until that text is another. Optional; ``PhraseBook`` reads it.
+    """
 
     name: str
 

@@ -258,6 +258,13 @@ def test_settings_are_checked() -> None:
         build({"workers": 0})
 
 
+def test_what_makes_it_sound_otherwise_makes_another_version() -> None:
+    others = ({"rate_wpm": 150}, {"pitch": 40}, {"voices": {"hi": "hi+f2"}})
+    versions = {build({**each}).sound_version for each in ({}, *others)}
+    assert len(versions) == 1 + len(others)
+    assert build({"workers": 2}).sound_version in versions
+
+
 def test_without_the_library_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(MissingExtra, match=r'pip install "antiphon\[local\]"'):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -142,6 +143,18 @@ def test_words_begin_where_the_model_says(folder: Path) -> None:
     assert piper_worker.words_of(voice, "go there") == 2
     assert list(word_positions("go there", 2)) == [0, 3]
     assert list(word_positions("go there", 3)) == []
+
+
+def test_what_makes_it_sound_otherwise_makes_another_version(folder: Path, tmp_path: Path) -> None:
+    for name in ("en_XX-tone-low.onnx", "en_XX-tone-low.onnx.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    own = settings(tmp_path)
+    others = ({"speed": 1.2}, {"speaker": 1}, {"volume": 0.5}, {"voices": {"hi": str(folder / "en_XX-told-low.onnx")}})
+    versions = {build({**own, **each}).sound_version for each in ({}, *others)}
+    assert len(versions) == 1 + len(others)
+    assert build({**own, "threads": 2, "workers": 2}).sound_version in versions
+    os.utime(tmp_path / "en_XX-tone-low.onnx.json", (1e9, 1e9))
+    assert build(own).sound_version not in versions, "another voice under the same name"
 
 
 def test_voices_speakers_and_their_refusal(folder: Path) -> None:

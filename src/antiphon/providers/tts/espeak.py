@@ -16,10 +16,13 @@ import msgspec
 from antiphon.errors import MissingExtra
 from antiphon.providers.settings import convert
 from antiphon.providers.tts.espeak_worker import Speak
-from antiphon.providers.tts.speech_pool import Engine, SpeechPool
+from antiphon.providers.tts.speech_pool import Engine, SpeechPool, installed
 from antiphon.runtime.ports import Sound
 
 ENGINE = Engine(provider="espeak", title="espeak-ng", module="antiphon.providers.tts.espeak_worker", ready_s=5.0)
+
+SOUND = 1
+"""Raise it when the same request shall give another sound: phrases that were kept are spoken again then."""
 
 VOICES = {"en": "en-us+edward"}
 """A voice per language (a whole tag or its first part) where espeak's own choice is not the best one.
@@ -58,6 +61,7 @@ class EspeakSynthesizer:
         self._pitch = pitch
         self._voices = {tag.lower(): voice for tag, voice in {**VOICES, **(voices or {})}.items()}
         self._pool = SpeechPool(ENGINE, workers)
+        self.sound_version = repr((SOUND, installed("espeakng_loader"), rate_wpm, pitch, sorted(self._voices.items())))
 
     async def start(self) -> None:
         """Starts the workers and waits for them; does nothing when they run.

@@ -19,7 +19,7 @@ from msgspec import Meta
 from antiphon.errors import UNUSABLE, ConfigError, MissingExtra, ProviderRefused
 from antiphon.providers.settings import convert
 from antiphon.providers.tts.piper_worker import Load, Speak
-from antiphon.providers.tts.speech_pool import Engine, SpeechPool
+from antiphon.providers.tts.speech_pool import Engine, SpeechPool, installed
 from antiphon.runtime.ports import Sound
 
 WHERE = "[tts] piper"
@@ -28,6 +28,9 @@ READY_S = 30.0
 
 STALL_S = 10.0
 """A worker that says nothing for this long is stuck: a long sentence takes about a second on one core."""
+
+SOUND = 1
+"""Raise it when the same request shall give another sound: phrases that were kept are spoken again then."""
 
 HOW = (
     'get one with `python -m piper.download_voices en_US-lessac-medium` (after `pip install "antiphon[piper]"`) and '
@@ -95,6 +98,8 @@ class PiperSynthesizer:
         known = [*self._voices.values(), *([self._model] if self._model else [])]
         self._by_name = {voice.name.lower(): voice for voice in known}
         models = list(dict.fromkeys(voice.path for voice in known))
+        said = (settings.speaker, settings.speed, settings.volume, settings.model, sorted(settings.voices.items()))
+        self.sound_version = repr((SOUND, installed("piper-tts"), list(map(_identity, models)), said))
         opening = msgspec.msgpack.encode(Load(models, settings.threads))
         self._pool = SpeechPool(
             Engine(
@@ -193,3 +198,9 @@ def _voice(path: str) -> _Voice:
         language=language.lower().replace("_", "-").partition("-")[0],
         speakers=max(1, description.num_speakers),
     )
+
+
+def _identity(model: str) -> list[tuple[str, int, int]]:
+    """Another voice in the same files has another."""
+    files = [Path(model), Path(f"{model}.json")]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import importlib.metadata
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -26,6 +27,14 @@ MAX_CHARS = 2000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Report).decode
+
+
+def installed(distribution: str) -> str:
+    """The version of an engine's package, "" without it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
