@@ -99,12 +99,10 @@ def antiphon(folder: Path, core: int | set[int], delays: Delays | None = None, w
     port = free_port()
     config = folder / "bench.toml"
     config.write_text(CONFIG.format(port=port, journal=folder / "journal.sqlite", delays=delays or Delays()))
-    # Settings from the environment would change what is measured.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
     command = [program(), "serve", "--config", str(config)]
     if workers > 1:
         command += ["--workers", str(workers)]
-    with started(command, core, folder, environ) as process:
+    with started(command, core, folder, environment()) as process:
         at = f"127.0.0.1:{port}"
         server = Server(process.pid, f"ws://{at}/media-stream", f"http://{at}/health", f"ws://{at}/orchestrate")
         await_ready(process, server.health)
@@ -117,6 +115,14 @@ def program() -> str:
     if found is None:
         raise RuntimeError("the antiphon command is not installed here: run pip install -e .")
     return found
+
+
+def environment() -> dict[str, str]:
+    """This process's, without what would change what is measured: settings, and a word against keeping bytecode, which
+    every installation has. Where it is absent the first start writes it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    own.pop("PYTHONDONTWRITEBYTECODE", None)
+    return own
 
 
 @contextlib.contextmanager
