@@ -42,24 +42,15 @@ WHOLE = 0.4
 
 
 class WordScores:
-    """A knowledge base's main language, by words."""
+    """The questions of a knowledge base's main language, by words."""
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._ids = question_ids(knowledge)
         self._questions = TermIndex(question_sentences(knowledge), english_terms)
-        self._entries = [entry.id for entry in knowledge.entries]
-        whole = [" ".join((*entry.questions, entry.answer)) for entry in knowledge.entries]
-        self._whole = TermIndex(whole, english_terms)
 
     def nearest_question(self, text: str) -> Scores:
         """Each entry by its question that shares most with the text."""
         return best_of(self._questions.scores(text), self._ids)
-
-    def scores(self, text: str) -> Scores:
-        """The nearest question together with the whole entry."""
-        whole = best_of(self._whole.scores(text), self._entries)
-        nearest = self.nearest_question(text)
-        return {id: (nearest.get(id, 0.0) + WHOLE * score) / (1 + WHOLE) for id, score in whole.items()}
 
 
 class Lexical:
@@ -70,6 +61,9 @@ class Lexical:
     def __init__(self, knowledge: Knowledge, languages: Mapping[str, Language]) -> None:
         self._ranking = Ranking(knowledge, languages)
         self._words = WordScores(knowledge)
+        self._entries = [entry.id for entry in knowledge.entries]
+        whole = [" ".join((*entry.questions, entry.answer)) for entry in knowledge.entries]
+        self._whole = TermIndex(whole, english_terms)
 
     async def start(self) -> None:
         """Nothing to prepare."""
@@ -79,9 +73,15 @@ class Lexical:
         query = self._ranking.plan(text, language, history)
         scores = self._ranking.translated_scores(query)
         if self._ranking.in_main_language(query):
-            english = [self._words.scores(part) for part in query.texts]
+            english = [self._by_words(part) for part in query.texts]
             scores = [merged(pair) for pair in zip(scores, english, strict=True)]
         return self._ranking.passages(query, scores)
+
+    def _by_words(self, text: str) -> Scores:
+        """The nearest question together with the whole entry."""
+        whole = best_of(self._whole.scores(text), self._entries)
+        nearest = self._words.nearest_question(text)
+        return {id: (nearest.get(id, 0.0) + WHOLE * score) / (1 + WHOLE) for id, score in whole.items()}
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from antiphon.providers.retrieval.script import skeleton, words_of
 
@@ -67,12 +68,18 @@ def english_terms(text: str) -> dict[str, float]:
     for word in words_of(text):
         if word in _STOP:
             continue
-        base = stem(word)
+        base, groups = _stem_and_groups(word)
         terms[base] = 1.0
-        groups = _groups(f"<{base}>", GROUP)
         for group in groups:
             terms.setdefault(group, GROUP_WEIGHT / math.sqrt(len(groups)))
     return terms
+
+
+@lru_cache(maxsize=8192)
+def _stem_and_groups(word: str) -> tuple[str, frozenset[str]]:
+    """Kept, for a knowledge base says the same few hundred words again and again, and so do its callers."""
+    base = stem(word)
+    return base, _groups(f"<{base}>", GROUP)
 
 
 def stem(word: str) -> str:
@@ -98,5 +105,5 @@ def skeleton_terms(text: str) -> dict[str, float]:
     return terms
 
 
-def _groups(word: str, size: int) -> set[str]:
-    return {word[at : at + size] for at in range(len(word) - size + 1)}
+def _groups(word: str, size: int) -> frozenset[str]:
+    return frozenset(word[at : at + size] for at in range(len(word) - size + 1))
