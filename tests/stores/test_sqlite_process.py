@@ -174,7 +174,7 @@ CONTENDING = textwrap.dedent(
     from antiphon.stores.sqlite import SqliteJournal
 
     async def main():
-        journal = SqliteJournal(sys.argv[1], busy_s=5.0)
+        journal = SqliteJournal(sys.argv[1], busy_s=30.0)
         await journal.start()
         mine = sys.stdin.readline().strip()
         for turn in range(40):
