@@ -11,7 +11,8 @@ from rich.text import Text
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.state import Floor
-from antiphon.observe.projections import Reader, noted
+from antiphon.observe.drafts import noted
+from antiphon.observe.projections import Reader
 from antiphon.observe.render import clean, clock, print_waterfall, spoken_text
 from antiphon.observe.views import Heard, TurnView
 

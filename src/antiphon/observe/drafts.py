@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import msgspec
 
+from antiphon.kernel import events as ev
 from antiphon.kernel import history
-from antiphon.kernel.events import SegmentReady
 from antiphon.kernel.history import LEADS
 from antiphon.observe.latency import Milestones, divide
 from antiphon.observe.views import (
@@ -15,6 +16,7 @@ from antiphon.observe.views import (
     Failure,
     Heard,
     InputKind,
+    Latency,
     Note,
     Outcome,
     Overlap,
@@ -91,19 +93,84 @@ class TurnDraft(msgspec.Struct):
     def segment(self, number: int) -> SegmentDraft | None:
         return next((segment for segment in self.segments if segment.number == number), None)
 
-    def decide(self, event: SegmentReady, at: int) -> None:
+    # -- facts about its work ----------------------------------------------------------------------
+
+    def understood(self, event: ev.IntentReady, _: int) -> None:
+        self.intent, self.intent_confidence = event.intent, event.confidence
+
+    def found(self, event: ev.PassagesReady, _: int) -> None:
+        self.passages = tuple(passage.id for passage in event.passages)
+
+    def failed(self, event: ev.StageFailed, at: int) -> None:
+        self.failures.append(Failure(at, event.stage, event.code, event.provider, event.attempt))
+
+    def remark(self, event: ev.LanguageSwitched | ev.StageRerouted, at: int) -> None:
+        self.notes.append(Note(at, noted(event)))
+
+    def begun(self, _: ev.ReplyBegun, at: int) -> None:
+        if self.marks.text is None:
+            self.marks.text = at
+
+    def generated(self, event: ev.ReplyGenerated, _: int) -> None:
+        self.sources = event.sources
+
+    def requested(self, event: ev.EffectRequested, at: int) -> None:
+        self.effects[event.key] = EffectView(at, event.key, event.name, event.kind)
+
+    def decided(self, event: ev.SegmentReady, at: int) -> None:
         self.segments.append(
             SegmentDraft(event.segment, event.text, event.kind, event.language, event.attempt, ready_at=at)
         )
 
-    def begin(self, segment: SegmentDraft, at: int) -> None:
+    def synthesized(self, event: ev.SegmentSynthesized, at: int) -> None:
+        segment = self.segment(event.segment)
+        if segment is not None and segment.synthesized_at is None:
+            segment.synthesized_at = at
+
+    def started(self, event: ev.SegmentStarted, at: int) -> None:
         """A segment's first sample went out; ``segments`` stays in the order of play, as the kernel keeps it."""
+        segment = self.segment(event.segment)
+        if segment is None:
+            return
         if segment.started_at is None:
             segment.started_at = at
         if segment.heard == "ready":
             segment.heard = "started"
             self.segments.remove(segment)
             self.segments.insert(sum(other.heard != "ready" for other in self.segments), segment)
+
+    def cut(self, event: ev.SegmentCut, _: int) -> None:
+        """Its voice broke off: the segment says no more than that, as in the caller's history."""
+        segment = self.segment(event.segment)
+        if segment is not None:
+            segment.text = history.whole_words(segment.text, event.chars)
+
+    def played(self, event: ev.SegmentPlayed, _: int) -> None:
+        segment = self.segment(event.segment)
+        if segment is not None:
+            segment.hear()
+
+    def ran_dry(self, _event: ev.PlayoutStarved, _: int) -> None:
+        self.starved += 1
+
+    def stopped(self, event: ev.PlayoutStopped, _: int) -> None:
+        """Playout was cancelled so many characters into a segment; -1: nothing was heard."""
+        over = event.segment < 0
+        for segment in self.segments:
+            if segment.number == event.segment and not over:
+                segment.hear(event.heard_chars)
+                over = True
+            elif over or segment.heard == "ready":
+                segment.heard, segment.heard_chars = "unheard", 0
+            else:
+                segment.hear()
+
+    def finish(self, _event: ev.PlayoutFinished, _: int) -> None:
+        self.finished = True
+        for segment in self.segments:
+            segment.hear()
+
+    # ----------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
         """What is not begun is taken back, except the phrases that lead up to an answer."""
@@ -112,29 +179,6 @@ class TurnDraft(msgspec.Struct):
             segment.heard = "dropped"
             self.segments.remove(segment)
         self.dropped += back
-
-    def cut(self, number: int, chars: int) -> None:
-        """Its voice broke off: the segment says no more than that, as in the caller's history."""
-        segment = self.segment(number)
-        if segment is not None:
-            segment.text = history.whole_words(segment.text, chars)
-
-    def stop(self, stopped_in: int, chars: int) -> None:
-        """Playout was cancelled ``chars`` characters into ``stopped_in``; -1: nothing was heard."""
-        over = stopped_in < 0
-        for segment in self.segments:
-            if segment.number == stopped_in and not over:
-                segment.hear(chars)
-                over = True
-            elif over or segment.heard == "ready":
-                segment.heard, segment.heard_chars = "unheard", 0
-            else:
-                segment.hear()
-
-    def finish(self) -> None:
-        self.finished = True
-        for segment in self.segments:
-            segment.hear()
 
     def outcome(self) -> Outcome:
         heard = any(segment.heard_chars for segment in self.segments)
@@ -149,13 +193,17 @@ class TurnDraft(msgspec.Struct):
             return "apologised"
         return "answered" if "reply" in kinds else "said"
 
-    def view(self) -> TurnView:
+    def latency(self) -> Latency | None:
+        """Where the time to the first sound went; None if there was none."""
         begun = [segment for segment in self.segments if segment.started_at is not None]
         first = begun[0] if begun else None
         marks = self.marks
         if first is not None:
             marks.ready, marks.synthesized, marks.started = first.ready_at, first.synthesized_at, first.started_at
         answers = [segment.started_at for segment in begun if segment.kind not in LEADS]
+        return divide(marks, first.kind if first else "", min((at for at in answers if at is not None), default=None))
+
+    def view(self) -> TurnView:
         return TurnView(
             turn=self.turn,
             at_ms=self.at,
@@ -176,7 +224,36 @@ class TurnDraft(msgspec.Struct):
             notes=tuple(self.notes),
             effects=tuple(self.effects.values()),
             starved=self.starved,
-            latency=divide(
-                marks, first.kind if first else "", min((at for at in answers if at is not None), default=None)
-            ),
+            latency=self.latency(),
         )
+
+
+def noted(event: ev.LanguageSwitched | ev.StageRerouted) -> str:
+    """In words for people."""
+    if isinstance(event, ev.LanguageSwitched):
+        why = "the caller chose it" if event.reason == "chosen" else "the caller speaks it"
+        return f"goes on in {event.language} instead of {event.previous}: {why}"
+    if event.to == event.provider:
+        return f"{event.stage}: {event.provider} is asked once more: {event.code}"
+    return f"{event.stage}: {event.to} is asked instead of {event.provider}: {event.code}"
+
+
+WORK: Final[dict[type, Callable[[TurnDraft, Any, int], None]]] = {
+    ev.LanguageSwitched: TurnDraft.remark,
+    ev.IntentReady: TurnDraft.understood,
+    ev.PassagesReady: TurnDraft.found,
+    ev.StageFailed: TurnDraft.failed,
+    ev.StageRerouted: TurnDraft.remark,
+    ev.ReplyBegun: TurnDraft.begun,
+    ev.SegmentReady: TurnDraft.decided,
+    ev.SegmentSynthesized: TurnDraft.synthesized,
+    ev.SegmentStarted: TurnDraft.started,
+    ev.SegmentCut: TurnDraft.cut,
+    ev.SegmentPlayed: TurnDraft.played,
+    ev.ReplyGenerated: TurnDraft.generated,
+    ev.PlayoutStarved: TurnDraft.ran_dry,
+    ev.PlayoutFinished: TurnDraft.finish,
+    ev.PlayoutStopped: TurnDraft.stopped,
+    ev.EffectRequested: TurnDraft.requested,
+}
+"""What each fact with a turn's number adds to that turn."""

@@ -27,6 +27,7 @@ _STRETCHES: tuple[tuple[str, str, Owner], ...] = (
 )
 """Milestone that ends the stretch, the part it counts to, whose time that is. Endpointing comes twice: before
 the transcriber is asked for its final, and after it, when the caller might still go on."""
+_OWNERS: dict[str, Owner] = {name: owner for _, name, owner in _STRETCHES}
 
 
 class Milestones(msgspec.Struct):
@@ -64,10 +65,9 @@ def divide(marks: Milestones, first: str, answer_at: int | None) -> Latency | No
         upto = min(max(at, at if reached is None else reached), end)
         spent[name] = spent.get(name, 0) + upto - at
         at = upto
-    owners = {name: owner for _, name, owner in _STRETCHES}
     return Latency(
         total_ms=end - marks.ended,
-        parts=tuple(Part(name, ms, owners[name]) for name, ms in spent.items()),
+        parts=tuple(Part(name, ms, _OWNERS[name]) for name, ms in spent.items()),
         first=first,
         answer_ms=None if answer_at is None else max(0, answer_at - marks.ended),
     )

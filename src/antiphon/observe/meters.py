@@ -1,6 +1,6 @@
 """What a conversation adds to the metrics: a fold over its entries, while they come. Pure.
 
-Everything about a turn is counted once the turn is over, from the same view that ``antiphon show`` prints, so both
+Everything about a turn is counted once the turn is over, from the draft whose view ``antiphon show`` prints, so both
 always agree; the division of its time is that of ``latency``. A session that ends without its last entry (its process
 died, another one took it over) takes what was not over with it.
 
@@ -18,9 +18,9 @@ from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.session import Session
 from antiphon.kernel.state import Floor
+from antiphon.observe.drafts import TurnDraft
 from antiphon.observe.projections import Turns
 from antiphon.observe.tallies import Metric
-from antiphon.observe.views import TurnView
 
 SECONDS: Final = (
     *(0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2),
@@ -89,6 +89,12 @@ many newer ones have begun, or at the session's end."""
 OURS: Final = "line.hung_up"
 """How a line ends that we hung up."""
 
+_OVERLAPS: Final = {
+    "barge_in": "barge_ins_total",
+    "backchannel": "backchannels_total",
+    "noise": "false_interruptions_total",
+}
+
 Add = Callable[[str, tuple[str, ...], float], None]
 
 
@@ -125,7 +131,8 @@ class Meter:
         count = _COUNTED.get(type(event))
         if count is not None:
             count(self, event, at)
-        self._silence(at)
+        if (self.session.state.floor is Floor.THINKING) is (self._thinking_since is None):
+            self._silence(at)
         while len(self._turns.turns) > _LIVE_TURNS:
             self._over(min(self._turns.turns))
         # What a journal's reader keeps for its end is nothing to a meter.
@@ -133,14 +140,13 @@ class Meter:
         self._turns.ahead.clear()
 
     def _silence(self, at: int) -> None:
-        is_thinking = self.session.state.floor is Floor.THINKING
-        if is_thinking and self._thinking_since is None:
+        """It begins or ends."""
+        if self._thinking_since is None:
             self._thinking_since = at
-        elif not is_thinking and self._thinking_since is not None:
-            seconds = (at - self._thinking_since) / 1000
-            self._thinking_since = None
-            if not seconds:
-                return
+            return
+        seconds = (at - self._thinking_since) / 1000
+        self._thinking_since = None
+        if seconds:
             self._add("caller_silence_seconds_total", (), seconds)
             self._add("caller_silence_stretch_seconds", (), seconds)
 
@@ -217,24 +223,17 @@ class Meter:
         draft = self._turns.turns.pop(number, None)
         if draft is None:
             return
-        turn = draft.view()
-        for overlap in turn.overlaps:
-            self._add(
-                {"barge_in": "barge_ins_total", "backchannel": "backchannels_total"}.get(
-                    overlap.kind, "false_interruptions_total"
-                ),
-                (),
-                1,
-            )
-        if turn.input != "none":
-            self._add("turns_total", (turn.outcome,), 1)
-            self._time(turn)
+        for overlap in draft.overlaps:
+            self._add(_OVERLAPS[overlap.view().kind], (), 1)
+        if draft.input != "none":
+            self._add("turns_total", (draft.outcome(),), 1)
+            self._time(draft)
         for known in (self._asked, self._providers):
             for key in [key for key in known if key[1] == number or key[1] < number - _LIVE_TURNS]:
                 del known[key]
 
-    def _time(self, turn: TurnView) -> None:
-        latency = turn.latency
+    def _time(self, turn: TurnDraft) -> None:
+        latency = turn.latency()
         if latency is None:
             return
         where = (self.session.state.transport, turn.language)

@@ -7,13 +7,14 @@ of older code may be decided otherwise today; ``Summary.diverged_at`` says from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from antiphon.errors import UNUSABLE
 from antiphon.kernel import commands as cmd
 from antiphon.kernel import events as ev
 from antiphon.kernel.session import Session
-from antiphon.observe.drafts import OverlapDraft, TurnDraft
+from antiphon.observe.drafts import WORK, OverlapDraft, TurnDraft
 from antiphon.observe.latency import Milestones, percentile
 from antiphon.observe.views import (
     Conversation,
@@ -21,7 +22,6 @@ from antiphon.observe.views import (
     Failure,
     InputKind,
     LineEvent,
-    Note,
     Speech,
     Summary,
     TurnView,
@@ -63,44 +63,54 @@ class Turns:
         self.ahead: list[ev.SpeculationEnded] = []
         self.marks = Milestones()
         self.overlap: OverlapDraft | None = None
-        self._before = (session.state.utterance, len(session.state.pieces))
+        # as of before the entry that is noted
+        self._utterance, self._pieces = session.state.utterance, len(session.state.pieces)
 
     def note(self, entry: ev.Entry, commands: Sequence[cmd.AnyCommand], *, trusted: bool = True) -> None:
         """``trusted``: the commands are those of then; else the facts alone count."""
-        utterance, pieces = self._before
-        self._before = (self.session.state.utterance, len(self.session.state.pieces))
         if self.session.stale and trusted:
             return
-        self._caller(entry.event, entry.at, utterance)
-        if isinstance(entry.event, ev.TranscriptFinal):
-            taken = len(self.session.state.pieces) > pieces or any(isinstance(each, cmd.Classify) for each in commands)
-            self._final(entry.event, entry.at, taken or not trusted)
-        self._line(entry.event, entry.at)
+        event, at, state = entry.event, entry.at, self.session.state
+        fact = _FIRST.get(type(event))
+        if fact is not None:
+            fact(self, event, at)
+        elif isinstance(event, ev.TranscriptFinal):
+            taken = len(state.pieces) > self._pieces or any(isinstance(each, cmd.Classify) for each in commands)
+            self._final(event, at, taken or not trusted)
         for command in commands:
             self._decided(command, entry)
-        self._work(entry.event, entry.at)
+        fact = _THEN.get(type(event))
+        if fact is not None:
+            fact(self, event, at)
+        self._utterance, self._pieces = state.utterance, len(state.pieces)
 
     # -- facts about the caller and the line -------------------------------------------------------
 
-    def _caller(self, event: ev.AnyEvent, at: int, utterance: int) -> None:
-        match event:
-            case ev.SpeechStarted():
-                self.overlap = OverlapDraft(at, turn=0, utterance=utterance)
-            case ev.SpeechStopped(hangover_ms=hangover):
-                self.marks.ended, self.marks.stopped = max(0, at - hangover), at
-            case ev.TranscriptPartial(utterance=number, text=text, again=False):
-                self.partials[number] = self.partials.get(number, 0) + 1
-                if len(self.partials) > OPEN_UTTERANCES:
-                    del self.partials[min(self.partials)]
-                self._overheard(number, text)
-            case ev.TranscriptionFailed(code=code, utterance=number):
-                self.partials.pop(number, None)
-                self.marks.final = at
-                self.failures.append(Failure(at, "stt", code))
-            case ev.DeadlineReached(name="final"):
-                self.marks.final = at
-            case ev.DigitPressed() | ev.TextTyped() | ev.LineAttached():
-                self.marks = Milestones(ended=at)
+    def _speech_started(self, _: ev.SpeechStarted, at: int) -> None:
+        self.overlap = OverlapDraft(at, turn=0, utterance=self._utterance)
+
+    def _speech_stopped(self, event: ev.SpeechStopped, at: int) -> None:
+        self.marks.ended, self.marks.stopped = max(0, at - event.hangover_ms), at
+
+    def _partial(self, event: ev.TranscriptPartial, _: int) -> None:
+        if event.again:
+            return
+        self.partials[event.utterance] = self.partials.get(event.utterance, 0) + 1
+        if len(self.partials) > OPEN_UTTERANCES:
+            del self.partials[min(self.partials)]
+        self._overheard(event.utterance, event.text)
+
+    def _not_transcribed(self, event: ev.TranscriptionFailed, at: int) -> None:
+        self.partials.pop(event.utterance, None)
+        self.marks.final = at
+        self.failures.append(Failure(at, "stt", event.code))
+
+    def _deadline(self, event: ev.DeadlineReached, at: int) -> None:
+        if event.name == "final":
+            self.marks.final = at
+
+    def _entered(self, _: ev.DigitPressed | ev.TextTyped, at: int) -> None:
+        self.marks = Milestones(ended=at)
 
     def _final(self, event: ev.TranscriptFinal, at: int, taken: bool) -> None:
         """``taken``: the kernel took it for part of the caller's turn; else it was said over the agent's speech."""
@@ -116,21 +126,24 @@ class Turns:
         if self.overlap is not None and self.overlap.utterance == utterance and text.strip():
             self.overlap.text = text
 
-    def _line(self, event: ev.AnyEvent, at: int) -> None:
-        match event:
-            case ev.SessionStarted():
-                self.first = event
-            case ev.LineDropped(code=code):
-                self.line.append(LineEvent(at, "dropped", code))
-                self.ended = "detached"
-            case ev.LineAttached(transport=transport):
-                self.line.append(LineEvent(at, "attached", transport))
-                self.ended = ""
-            case ev.CallerHungUp(reason=reason):
-                self.line.append(LineEvent(at, "hung_up", reason))
-            case ev.SessionClosed(reason=reason):
-                self.line.append(LineEvent(at, "closed", reason))
-                self.ended = reason or "closed"
+    def _started(self, event: ev.SessionStarted, _: int) -> None:
+        self.first = event
+
+    def _dropped(self, event: ev.LineDropped, at: int) -> None:
+        self.line.append(LineEvent(at, "dropped", event.code))
+        self.ended = "detached"
+
+    def _attached(self, event: ev.LineAttached, at: int) -> None:
+        self.marks = Milestones(ended=at)
+        self.line.append(LineEvent(at, "attached", event.transport))
+        self.ended = ""
+
+    def _hung_up(self, event: ev.CallerHungUp, at: int) -> None:
+        self.line.append(LineEvent(at, "hung_up", event.reason))
+
+    def _closed(self, event: ev.SessionClosed, at: int) -> None:
+        self.line.append(LineEvent(at, "closed", event.reason))
+        self.ended = event.reason or "closed"
 
     # -- decisions ---------------------------------------------------------------------------------
 
@@ -209,63 +222,13 @@ class Turns:
 
     # -- facts about the work ----------------------------------------------------------------------
 
-    def _work(self, event: ev.AnyEvent, at: int) -> None:
-        if isinstance(event, (ev.EffectSucceeded, ev.EffectFailed, ev.CommandLost)):
-            self._settle(event)
-            return
-        if isinstance(event, ev.SpeculationEnded):
-            self.ahead.append(event)
-            return
-        number = getattr(event, "turn", None)
-        if number is None:
-            return
-        draft = self._turn(number, at)
-        self._speech_of(draft, event, at)
-        match event:
-            case ev.IntentReady(intent=intent, confidence=confidence):
-                draft.intent, draft.intent_confidence = intent, confidence
-            case ev.PassagesReady(passages=passages):
-                draft.passages = tuple(passage.id for passage in passages)
-            case ev.StageFailed():
-                draft.failures.append(Failure(at, event.stage, event.code, event.provider, event.attempt))
-            case ev.LanguageSwitched() | ev.StageRerouted():
-                draft.notes.append(Note(at, noted(event)))
-            case ev.ReplyBegun():
-                if draft.marks.text is None:
-                    draft.marks.text = at
-            case ev.ReplyGenerated(sources=sources):
-                draft.sources = sources
-            case ev.PlayoutStarved():
-                draft.starved += 1
-            case ev.EffectRequested():
-                draft.effects[event.key] = EffectView(at, event.key, event.name, event.kind)
+    def _work(self, event: Any, at: int) -> None:
+        WORK[type(event)](self._turn(event.turn, at), event, at)
 
-    def _speech_of(self, draft: TurnDraft, event: ev.AnyEvent, at: int) -> None:
-        match event:
-            case ev.SegmentReady():
-                draft.decide(event, at)
-            case ev.SegmentCut(segment=number, chars=chars):
-                draft.cut(number, chars)
-            case ev.PlayoutStopped(segment=number, heard_chars=chars):
-                draft.stop(number, chars)
-            case ev.PlayoutFinished():
-                draft.finish()
-            case (
-                ev.SegmentSynthesized(segment=number)
-                | ev.SegmentStarted(segment=number)
-                | ev.SegmentPlayed(segment=number)
-            ):
-                segment = draft.segment(number)
-                if segment is None:
-                    return
-                if isinstance(event, ev.SegmentPlayed):
-                    segment.hear()
-                elif isinstance(event, ev.SegmentSynthesized):
-                    segment.synthesized_at = at if segment.synthesized_at is None else segment.synthesized_at
-                else:
-                    draft.begin(segment, at)
+    def _speculated(self, event: ev.SpeculationEnded, _: int) -> None:
+        self.ahead.append(event)
 
-    def _settle(self, event: ev.EffectSucceeded | ev.EffectFailed | ev.CommandLost) -> None:
+    def _settle(self, event: ev.EffectSucceeded | ev.EffectFailed | ev.CommandLost, _: int) -> None:
         for draft in self.turns.values():
             effect = draft.effects.get(event.key)
             if effect is None:
@@ -278,6 +241,32 @@ class Turns:
                 case _:
                     status, detail = "lost", event.command
             draft.effects[event.key] = EffectView(effect.at_ms, effect.key, effect.name, effect.kind, status, detail)
+
+
+_Fact = Callable[[Turns, Any, int], None]
+_FIRST: Final[dict[type, _Fact]] = {
+    ev.SessionStarted: Turns._started,
+    ev.LineDropped: Turns._dropped,
+    ev.LineAttached: Turns._attached,
+    ev.CallerHungUp: Turns._hung_up,
+    ev.SessionClosed: Turns._closed,
+    ev.SpeechStarted: Turns._speech_started,
+    ev.SpeechStopped: Turns._speech_stopped,
+    ev.TranscriptPartial: Turns._partial,
+    ev.TranscriptionFailed: Turns._not_transcribed,
+    ev.DeadlineReached: Turns._deadline,
+    ev.DigitPressed: Turns._entered,
+    ev.TextTyped: Turns._entered,
+}
+"""Facts about the caller and the line, which what is decided on them needs."""
+_THEN: Final[dict[type, _Fact]] = {
+    **dict.fromkeys(WORK, Turns._work),
+    ev.SpeculationEnded: Turns._speculated,
+    ev.EffectSucceeded: Turns._settle,
+    ev.EffectFailed: Turns._settle,
+    ev.CommandLost: Turns._settle,
+}
+"""Facts about the work, after what was decided on them."""
 
 
 class Reader(Turns):
@@ -352,16 +341,6 @@ class Reader(Turns):
             dropped=sum(each.outcome == "dropped" for each in self.ahead),
             dropped_chars=sum(each.chars for each in self.ahead if each.outcome == "dropped"),
         )
-
-
-def noted(event: ev.LanguageSwitched | ev.StageRerouted) -> str:
-    """In words for people."""
-    if isinstance(event, ev.LanguageSwitched):
-        why = "the caller chose it" if event.reason == "chosen" else "the caller speaks it"
-        return f"goes on in {event.language} instead of {event.previous}: {why}"
-    if event.to == event.provider:
-        return f"{event.stage}: {event.provider} is asked once more: {event.code}"
-    return f"{event.stage}: {event.to} is asked instead of {event.provider}: {event.code}"
 
 
 def _is_end_of_utterance(event: ev.AnyEvent) -> bool:

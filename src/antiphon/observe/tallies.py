@@ -71,26 +71,29 @@ class Tally:
 
     def add(self, name: str, labels: tuple[str, ...] = (), value: float = 1.0) -> None:
         """Adds to a counter, or one observation to a histogram. Raises ``KeyError`` for a metric that is not listed."""
-        metric = self._metrics[name]
-        if metric.kind == "histogram":
-            observed = self._histograms[name]
-            key = self._key(metric, labels, observed)
-            histogram = observed.get(key)
-            if histogram is None:
-                histogram = observed[key] = Histogram([0] * (len(metric.buckets) + 1))
-            histogram.counts[bisect_left(metric.buckets, value)] += 1
-            histogram.total += value
-        else:
-            counted = self._counts[name]
-            key = self._key(metric, labels, counted)
-            counted[key] = counted.get(key, 0.0) + value
+        counted = self._counts.get(name)
+        if counted is None:
+            self._observe(name, labels, value)
+            return
+        if labels not in counted:
+            labels = self._key(name, labels, counted)
+        counted[labels] = counted.get(labels, 0.0) + value
 
-    def _key(self, metric: Metric, labels: tuple[str, ...], held: Mapping[tuple[str, ...], object]) -> tuple[str, ...]:
-        if labels in held:
-            return labels
+    def _observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        observed, buckets = self._histograms[name], self._metrics[name].buckets
+        if labels not in observed:
+            labels = self._key(name, labels, observed)
+        histogram = observed.get(labels)
+        if histogram is None:
+            histogram = observed[labels] = Histogram([0] * (len(buckets) + 1))
+        histogram.counts[bisect_left(buckets, value)] += 1
+        histogram.total += value
+
+    def _key(self, name: str, labels: tuple[str, ...], held: Mapping[tuple[str, ...], object]) -> tuple[str, ...]:
+        """What is counted for labels that are not held yet."""
         words = tuple(
             self._vocabularies[label].word(value) if label in self._vocabularies else value
-            for label, value in zip(metric.labels, labels, strict=True)
+            for label, value in zip(self._metrics[name].labels, labels, strict=True)
         )
         if words not in held and len(held) >= MAX_SERIES:
             return (OTHER,) * len(words)
