@@ -9,8 +9,9 @@ same state and the same digests, in any process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from typing import Any, Final
 
 import msgspec
 
@@ -22,7 +23,7 @@ from antiphon.kernel.events import AnyEvent, Entry
 from antiphon.kernel.floor import FLOOR
 from antiphon.kernel.history import LEADS
 from antiphon.kernel.policy import Policy, decode_policy
-from antiphon.kernel.state import SHAPE, Floor, Phase, State, decode_state, encode_state
+from antiphon.kernel.state import SHAPE, Floor, Phase, Reply, State, decode_state, encode_state
 from antiphon.kernel.step import Step
 
 _command_encoder = msgspec.msgpack.Encoder()
@@ -86,11 +87,11 @@ class Session:
 
     def next_deadline(self) -> tuple[str, int] | None:
         """The deadline that is due first, as (name, time), or None. At equal times the name decides."""
-        deadlines = self.state.deadlines
-        if not deadlines:
-            return None
-        at, name = min((at, name) for name, at in deadlines.items())
-        return name, at
+        first: tuple[str, int] | None = None
+        for name, at in self.state.deadlines.items():
+            if first is None or (at, name) < (first[1], first[0]):
+                first = name, at
+        return first
 
     @property
     def floor(self) -> Floor:
@@ -126,12 +127,12 @@ def run(step: Step) -> None:
         del state.deadlines[event.name]
         trigger = f"{trigger}:{event.name}"
     target = FLOOR.step(state.floor, trigger, step)
-    if target is not None:
+    if target is not None and target != state.floor:
         state.floor = Floor(target)
-    allowed = FLOOR.states[state.floor].deadlines
-    for name in [name for name in state.deadlines if name not in allowed]:
+    here = FLOOR.states[state.floor]
+    for name in [name for name in state.deadlines if name not in here.deadlines]:
         del state.deadlines[name]
-    if not state.deadlines and not FLOOR.states[state.floor].rest:
+    if not state.deadlines and not here.rest:
         raise ChartError(f"{state.floor} is without a deadline after {trigger}: the call could fall silent")
 
 
@@ -145,24 +146,37 @@ def is_stale(state: State, event: AnyEvent, now: int) -> bool:
         return event.epoch <= state.epoch
     if state.phase is Phase.CLOSED or (state.phase is Phase.ENDED and not isinstance(event, _AFTER_THE_END)):
         return True
-    match event:
-        case events.DeadlineReached(name=name):
-            return name not in state.deadlines or state.deadlines[name] > now
-        case events.TranscriptPartial():
-            return _is_stale_partial(state, event)
-        case events.TranscriptFinal(utterance=utterance) | events.TranscriptionFailed(utterance=utterance):
-            return utterance != state.awaited
-        case events.PlayoutStopped(turn=turn):
-            return state.closing is None or state.closing.turn != turn
-    return _is_stale_work(state, event)
+    check = _CHECKS.get(type(event))
+    return _is_stale_work(state, event) if check is None else check(state, event, now)
 
 
-def _is_stale_partial(state: State, event: events.TranscriptPartial) -> bool:
+def _is_stale_deadline(state: State, event: events.DeadlineReached, now: int) -> bool:
+    return event.name not in state.deadlines or state.deadlines[event.name] > now
+
+
+def _is_stale_partial(state: State, event: events.TranscriptPartial, _: int) -> bool:
     """Words of the utterance whose final is owed still tell what was said, while the floor is the caller's. Words told
     again are no more certain than before: they must not interrupt anybody."""
     if state.floor is Floor.LISTENING:
         return event.utterance not in (state.utterance, state.awaited)
     return event.again or event.utterance != state.utterance
+
+
+def _is_stale_final(state: State, event: events.TranscriptFinal | events.TranscriptionFailed, _: int) -> bool:
+    return event.utterance != state.awaited
+
+
+def _is_stale_stop(state: State, event: events.PlayoutStopped, _: int) -> bool:
+    return state.closing is None or state.closing.turn != event.turn
+
+
+_CHECKS: Final[dict[type, Callable[[State, Any, int], bool]]] = {
+    events.DeadlineReached: _is_stale_deadline,
+    events.TranscriptPartial: _is_stale_partial,
+    events.TranscriptFinal: _is_stale_final,
+    events.TranscriptionFailed: _is_stale_final,
+    events.PlayoutStopped: _is_stale_stop,
+}
 
 
 def _is_stale_work(state: State, event: AnyEvent) -> bool:
@@ -173,24 +187,44 @@ def _is_stale_work(state: State, event: AnyEvent) -> bool:
     reply = state.reply
     if reply is None or reply.turn != turn:
         return True
-    match event:
-        case events.IntentReady() | events.PassagesReady():
-            return reply.attempt != 0
-        case events.StageFailed(stage="intent" | "retrieval"):
-            return reply.attempt != 0
-        case (
-            events.SegmentStarted(segment=segment)
-            | events.SegmentPlayed(segment=segment)
-            | events.SegmentCut(segment=segment)
-        ):
-            return all(part.number != segment for part in reply.segments)
-        case events.SegmentReady(attempt=attempt, kind=kind, segment=segment):
-            known = any(part.number == segment for part in reply.segments)
-            return known or attempt > reply.attempt or (kind not in LEADS and attempt != reply.attempt)
-        case events.EffectRequested(attempt=attempt, kind=kind):
-            return attempt != reply.attempt or kind not in list(EffectKind)
-    attempt = getattr(event, "attempt", reply.attempt)
-    return bool(attempt != reply.attempt)
+    return _CHECKS_OF_REPLY.get(type(event), _is_of_other_attempt)(reply, event)
+
+
+def _is_of_other_attempt(reply: Reply, event: AnyEvent) -> bool:
+    return bool(getattr(event, "attempt", reply.attempt) != reply.attempt)
+
+
+def _is_too_late(reply: Reply, _: events.IntentReady | events.PassagesReady) -> bool:
+    return reply.attempt != 0
+
+
+def _is_stale_failure(reply: Reply, event: events.StageFailed) -> bool:
+    return reply.attempt != (0 if event.stage in ("intent", "retrieval") else event.attempt)
+
+
+def _is_unknown_segment(reply: Reply, event: events.SegmentStarted | events.SegmentPlayed | events.SegmentCut) -> bool:
+    return all(part.number != event.segment for part in reply.segments)
+
+
+def _is_stale_segment(reply: Reply, event: events.SegmentReady) -> bool:
+    known = any(part.number == event.segment for part in reply.segments)
+    return known or event.attempt > reply.attempt or (event.kind not in LEADS and event.attempt != reply.attempt)
+
+
+def _is_stale_effect(reply: Reply, event: events.EffectRequested) -> bool:
+    return event.attempt != reply.attempt or event.kind not in list(EffectKind)
+
+
+_CHECKS_OF_REPLY: Final[dict[type, Callable[[Reply, Any], bool]]] = {
+    events.IntentReady: _is_too_late,
+    events.PassagesReady: _is_too_late,
+    events.StageFailed: _is_stale_failure,
+    events.SegmentStarted: _is_unknown_segment,
+    events.SegmentPlayed: _is_unknown_segment,
+    events.SegmentCut: _is_unknown_segment,
+    events.SegmentReady: _is_stale_segment,
+    events.EffectRequested: _is_stale_effect,
+}
 
 
 def digest(commands: tuple[AnyCommand, ...]) -> bytes:
