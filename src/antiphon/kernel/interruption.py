@@ -110,7 +110,7 @@ def _alike(one: tuple[str, ...], at: int, other: tuple[str, ...], start: int) ->
 
 def same_words(one: str, other: str) -> bool:
     """The same but for case and punctuation."""
-    return tokens(one) == tokens(other)
+    return one == other or tokens(one) == tokens(other)
 
 
 def contains(words: tuple[str, ...], phrases: tuple[str, ...]) -> bool:
