@@ -23,6 +23,8 @@ from antiphon.media.activity import ActivityBatch
 from antiphon.media.codec import decode, mulaw_encode
 from antiphon.media.gate import Gate
 from antiphon.media.playout import Playout
+from antiphon.observe.meters import METRICS, Meter
+from antiphon.observe.tallies import Tally
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.ports import CallStart, Line
 from antiphon.runtime.track import Track
@@ -293,6 +295,19 @@ def event() -> Iterator[None]:
             yield
 
 
+def counted() -> Iterator[None]:
+    """One fact of a call, through the kernel and into the metrics."""
+    entries = [msgspec.json.decode(line, type=Entry) for line in JOURNAL.read_bytes().splitlines()]
+    tally = Tally(METRICS, {})
+    yield
+    while True:
+        session = Session()
+        meter = Meter(session, tally.add)
+        for entry in entries:
+            meter.note(*session.receive(entry.event, entry.at))
+            yield
+
+
 WORK: dict[str, tuple[Work, int]] = {
     "reference": (reference, 100),
     "nothing": (nothing, 400),
@@ -305,6 +320,7 @@ WORK: dict[str, tuple[Work, int]] = {
     "playout": (playout, 400),
     "pump": (pump, 400),
     "event": (event, 400),
+    "counted": (counted, 400),
 }
 """Name, and how many units are counted: enough that what is not the function disappears."""
 

@@ -1,5 +1,7 @@
 """Conversation view, latency ledger and summary, over journals written by hand and over random ones."""
 
+from typing import get_args
+
 import msgspec
 import pytest
 from calls_by_hand import ANSWERED, BACKCHANNEL, BARGE_IN, PLAYED, POLICY, Script, journal, started
@@ -11,6 +13,7 @@ from antiphon.kernel import events as ev
 from antiphon.kernel.events import decode_entry, encode_entry
 from antiphon.kernel.policy import Policy
 from antiphon.kernel.session import Session
+from antiphon.observe.drafts import WORK
 from antiphon.observe.latency import percentile
 from antiphon.observe.projections import OPEN_UTTERANCES, Turns, conversation, summary
 from antiphon.observe.report import timed_turns
@@ -472,6 +475,12 @@ def test_random_calls_reach_what_they_are_meant_to_check() -> None:
 def test_golden_scripts_use_the_policy_they_are_written_for() -> None:
     assert POLICY.endpoint_ms == 420
     assert [entry.at for entry in journal(ANSWERED)] == [at for at, _ in ANSWERED]
+
+
+def test_every_fact_of_a_turn_adds_to_it() -> None:
+    """But a speculation, whose turn may never come."""
+    facts = {kind for kind in get_args(ev.AnyEvent) if "turn" in kind.__struct_fields__}
+    assert facts - {ev.SpeculationEnded} == WORK.keys()
 
 
 # -- bounds -----------------------------------------------------------------------------------------

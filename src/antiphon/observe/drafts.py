@@ -170,7 +170,7 @@ class TurnDraft(msgspec.Struct):
         for segment in self.segments:
             segment.hear()
 
-    # ----------------------------------------------------------------------------------------------
+    # -- what was decided on it, and what became of it ---------------------------------------------
 
     def abandon(self) -> None:
         """What is not begun is taken back, except the phrases that lead up to an answer."""
