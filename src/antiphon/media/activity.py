@@ -53,13 +53,15 @@ What a line dozes through (``media.doze``) does not drift, and does not count.
 
 
 class _Echo:
-    """A slot's guard, and the windows that it will hear once one of them may be speech: most never are."""
+    """A slot's guard, and the windows that it will hear once one of them may be speech: most never are, and stay as
+    they came, unless they were brought down to 8 kHz.
+    """
 
     __slots__ = ("guard", "waiting")
 
     def __init__(self) -> None:
         self.guard = EchoGuard()
-        self.waiting: deque[tuple[Pcm, bytes]] = deque(maxlen=KEPT)
+        self.waiting: deque[tuple[bytes | Pcm, bytes]] = deque(maxlen=KEPT)
 
 
 class ActivityBatch:
@@ -124,8 +126,10 @@ class ActivityBatch:
         self._context[index] = windows[:, WINDOW:]
         self._forget(index, probability, awake)
         found: list[float] = probability.tolist()
-        if any(window is not None for window in played):
-            self._without_echo(found, slots, audio, played, windows)
+        row = 0
+        for form, data in audio if played else ():
+            self._without_echo(found, row, slots, form, data, played, windows)
+            row += len(data) // WINDOW_BYTES[form]
         return found
 
     def _heard(self, index: NDArray[np.intp], windows: Floats, rows: NDArray[np.intp]) -> Floats:
@@ -143,29 +147,37 @@ class ActivityBatch:
     def _without_echo(
         self,
         found: list[float],
+        first: int,
         slots: Sequence[int],
-        audio: Sequence[tuple[str, bytes]],
+        form: str,
+        data: bytes,
         played: Sequence[bytes | None],
         windows: Floats,
     ) -> None:
-        forms = (form for form, data in audio for _ in range(len(data) // WINDOW_BYTES[form]))
-        pcm = to_pcm(windows[:, CONTEXT:])
-        for row, (slot, form, far) in enumerate(zip(slots, forms, played, strict=True)):
+        """Of the rows from ``first`` on, whose windows came in this form."""
+        size, echoes, is_wide = WINDOW_BYTES[form], self._echoes, _FORMS[form][2] is not None
+        for start in range(0, len(data), size):
+            row = first + start // size
+            far = played[row]
             if far is None:
                 continue
-            echo = self._echoes.get(slot)
+            slot = slots[row]
+            echo = echoes.get(slot)
             if echo is None:
-                echo = self._echoes[slot] = _Echo()
-            waiting, guard = echo.waiting, echo.guard
-            waiting.append((pcm[row].copy(), far))  # a view would keep everybody's
-            if found[row] < SUSPECT:
-                continue
-            last = len(waiting)
-            for number, (heard, data) in enumerate(waiting, 1):
-                guard.hear(heard, self._far(slot, form, data), number == last)
-            waiting.clear()
-            if guard.explains():
+                echo = echoes[slot] = _Echo()
+            echo.waiting.append((to_pcm(windows[row, CONTEXT:]) if is_wide else data[start : start + size], far))
+            if found[row] >= SUSPECT and self._is_echo(echo, slot, form):
                 found[row] = 0.0
+
+    def _is_echo(self, echo: _Echo, slot: int, form: str) -> bool:
+        """Whether the last window that waits is the agent's own voice."""
+        waiting, guard, codec = echo.waiting, echo.guard, _FORMS[form][0]
+        last = len(waiting)
+        for number, (heard, far) in enumerate(waiting, 1):
+            mic = np.frombuffer(decode(codec, heard), "<i2") if isinstance(heard, bytes) else heard
+            guard.hear(mic, self._far(slot, form, far), number == last)
+        waiting.clear()
+        return guard.explains()
 
     def _far(self, slot: int, form: str, data: bytes) -> Pcm:
         codec, _, decimation = _FORMS[form]
