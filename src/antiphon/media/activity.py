@@ -126,10 +126,8 @@ class ActivityBatch:
         self._context[index] = windows[:, WINDOW:]
         self._forget(index, probability, awake)
         found: list[float] = probability.tolist()
-        row = 0
-        for form, data in audio if played else ():
-            self._without_echo(found, row, slots, form, data, played, windows)
-            row += len(data) // WINDOW_BYTES[form]
+        if played:
+            self._without_echo(found, slots, audio, played, windows)
         return found
 
     def _heard(self, index: NDArray[np.intp], windows: Floats, rows: NDArray[np.intp]) -> Floats:
@@ -147,25 +145,21 @@ class ActivityBatch:
     def _without_echo(
         self,
         found: list[float],
-        first: int,
         slots: Sequence[int],
-        form: str,
-        data: bytes,
+        audio: Sequence[tuple[str, bytes]],
         played: Sequence[bytes | None],
         windows: Floats,
     ) -> None:
-        """Of the rows from ``first`` on, whose windows came in this form."""
-        size, echoes, is_wide = WINDOW_BYTES[form], self._echoes, _FORMS[form][2] is not None
-        for start in range(0, len(data), size):
-            row = first + start // size
-            far = played[row]
+        pieces = ((form, data, at) for form, data in audio for at in range(0, len(data), WINDOW_BYTES[form]))
+        for row, ((form, data, at), slot, far) in enumerate(zip(pieces, slots, played, strict=True)):
             if far is None:
                 continue
-            slot = slots[row]
-            echo = echoes.get(slot)
+            echo = self._echoes.get(slot)
             if echo is None:
-                echo = echoes[slot] = _Echo()
-            echo.waiting.append((to_pcm(windows[row, CONTEXT:]) if is_wide else data[start : start + size], far))
+                echo = self._echoes[slot] = _Echo()
+            is_wide = _FORMS[form][2] is not None
+            heard = to_pcm(windows[row, CONTEXT:]) if is_wide else data[at : at + WINDOW_BYTES[form]]
+            echo.waiting.append((heard, far))
             if found[row] >= SUSPECT and self._is_echo(echo, slot, form):
                 found[row] = 0.0
 
