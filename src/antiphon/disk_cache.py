@@ -68,9 +68,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _prune(place: Path, pattern: str, kept: int) -> None:
-    files = sorted(place.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[kept:]:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another process prunes as well; what is too much goes the next time
+        files = sorted(place.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in files[kept:]:
+            path.unlink(missing_ok=True)
 
 
 def _is_ours(place: Path) -> bool:

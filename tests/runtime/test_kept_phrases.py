@@ -63,9 +63,11 @@ def test_what_would_sound_otherwise_is_spoken_again(tmp_path: Path) -> None:
     assert [len(each.asked) for each in (other, named, fewer)] == [6, 6, 3]
 
 
-def test_a_voice_that_promises_nothing_is_asked_each_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("promise", [None, "", 3, lambda: "a method is none"])
+def test_a_voice_that_promises_nothing_is_asked_each_time(tmp_path: Path, promise: object) -> None:
     for _ in range(2):
         voice = Voice(Constant()._say)
+        voice.sound_version = promise  # type: ignore[attr-defined]
         prepared(tmp_path, voice)
         assert len(voice.asked) == 6
     assert not list(tmp_path.iterdir())

@@ -12,9 +12,15 @@ from antiphon.server import garbage
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = gc.isenabled(), gc.get_threshold()
+    """Begins with a collector that is on: the tests before may have left it off."""
+    found = gc.isenabled()
+    gc.enable()
+    before = gc.get_threshold()
     yield
-    assert (gc.isenabled(), gc.get_threshold()) == before
+    assert gc.isenabled()
+    assert gc.get_threshold() == before
+    if not found:
+        gc.disable()
 
 
 def test_a_start_is_not_interrupted_and_serving_is_seldom() -> None:

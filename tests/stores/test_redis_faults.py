@@ -18,10 +18,9 @@ from store_faults import DAMAGED, batch, entries
 
 from antiphon.errors import StoreError
 from antiphon.runtime.writer import JournalWriter
-from antiphon.stores import redis as redis_store
+from antiphon.stores import redis_recent
 from antiphon.stores import redis_scripts as scripts
 from antiphon.stores.redis import RedisJournal
-from antiphon.stores.redis_recent import Recent
 
 pytestmark = pytest.mark.needs("redis-server")
 
@@ -250,7 +249,7 @@ def test_cannot_save_to_its_disk(tmp_path: Path) -> None:
 
 def test_loses_everything_it_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal of a call that is older than what is sent again ends; the call does not, and others are written."""
-    monkeypatch.setattr(redis_store, "Recent", lambda: Recent(0.0))
+    monkeypatch.setattr(redis_recent, "SILENT_S", 0.0)
 
     async def tell(server: Redis, talk: Talk) -> None:
         await talk.is_written()

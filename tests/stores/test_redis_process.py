@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,9 @@ from antiphon.kernel import events as ev
 from antiphon.runtime.ports import Batch
 from antiphon.runtime.writer import JournalWriter
 from antiphon.stores import redis as redis_store
+from antiphon.stores import redis_recent
 from antiphon.stores import redis_scripts as scripts
 from antiphon.stores.redis import GRACE_S, LEASE_S, RedisJournal
-from antiphon.stores.redis_recent import Recent
 
 pytestmark = pytest.mark.needs("redis-server")
 
@@ -312,6 +312,42 @@ def test_what_redis_had_acknowledged_and_lost_is_sent_again(
     assert "sent again" in caplog.text
 
 
+def test_a_redis_that_is_away_for_long_is_sent_what_it_had_lost_all_the_same(tmp_path: Path) -> None:
+    async def main(server: Redis) -> None:
+        journal = RedisJournal(f"{server.url}?socket_timeout=0.5")
+        await journal.start()
+        assert await journal.claim("a") == 1
+        assert await journal.append([batch(1, 5)]) == [None]
+        server.kill()
+        cut_log(server, 0.9)
+        with later(journal, 600.0):
+            journal._recent.tidy()
+            server.start()
+            await eventually(lambda: taken(journal, batch(6, 1)))
+        assert await journal.read("a") == list(entries(1, 6))
+        await journal.close()
+
+    with redis(tmp_path) as server:
+        asyncio.run(main(server))
+
+
+async def taken(journal: RedisJournal, wanted: Batch) -> bool:
+    """Redis may still be loading, or the first connection be that of before."""
+    [result] = await journal.append([wanted])
+    return result is None
+
+
+@contextmanager
+def later(journal: RedisJournal, seconds: float) -> Iterator[None]:
+    """For what the journal remembers it is so much later."""
+    before = journal._recent._clock
+    journal._recent._clock = lambda: before() + seconds
+    try:
+        yield
+    finally:
+        journal._recent._clock = before
+
+
 def test_what_another_replica_wrote_after_a_loss_is_not_touched(server: Redis) -> None:
     async def main() -> None:
         async with opened(server, 2) as [first, second]:
@@ -327,6 +363,58 @@ def test_what_another_replica_wrote_after_a_loss_is_not_touched(server: Redis) -
             [result] = await first.append([batch(6, 1)])
             assert isinstance(result, StaleWriter), "the same number in other hands"
             assert len(await second.read("a")) == 6
+
+    asyncio.run(main())
+
+
+def test_a_take_over_that_redis_lost_is_not_made_again(server: Redis) -> None:
+    """The owner before, or a third, may have written since: whose call it is cannot be known."""
+
+    async def main() -> None:
+        async with opened(server, 2) as [first, second]:
+            row, kept, _ = scripts.keys_of("a")
+            assert await first.claim("a") == 1
+            assert await first.append([batch(1, 5)]) == [None]
+            owner = server.ask("HGET", row, "owner").split("\r\n")[1]
+            assert await second.claim("a") == 2
+            assert await second.append([batch(6, 3, epoch=2)]) == [None]
+            server.ask("LTRIM", kept, "0", "4")
+            server.ask("HSET", row, "epoch", "1", "owner", owner)
+            assert await first.append([batch(6, 1, size=80)]) == [None], "its claim is the one that Redis knows"
+            [result] = await second.append([batch(9, 1, epoch=2)])
+            assert isinstance(result, StaleWriter)
+            assert await first.read("a") == [*entries(1, 5), *entries(6, 1, size=80)]
+
+    asyncio.run(main())
+
+
+def test_what_redis_has_is_compared_with_what_is_sent_again(server: Redis) -> None:
+    async def main() -> None:
+        async with opened(server) as [journal]:
+            _, kept, _ = scripts.keys_of("a")
+            assert await journal.claim("a") == 1
+            assert await journal.append([batch(1, 5)]) == [None]
+            server.ask("LTRIM", kept, "0", "2")
+            server.ask("LSET", kept, "2", "another")
+            [result] = await journal.append([batch(6, 1)])
+            assert isinstance(result, StaleWriter)
+            assert "says something else" in str(result)
+
+    asyncio.run(main())
+
+
+def test_a_session_that_somebody_began_anew_is_theirs(server: Redis) -> None:
+    async def main() -> None:
+        async with opened(server, 2) as [first, second]:
+            assert await first.claim("a") == 1
+            assert await first.append([batch(1, 2)]) == [None]
+            server.ask("DEL", *scripts.keys_of("a"))
+            assert await second._claimed("a", scripts.CLAIM_LOST) == 1
+            assert await first._claimed("a", scripts.CLAIM_LOST) == 0
+            [result] = await first.append([batch(3, 1)])
+            assert isinstance(result, StaleWriter | StoreError)
+            assert await second.read("a") == []
+            assert await second.append([batch(1, 1)]) == [None], "its epoch was not raised"
 
     asyncio.run(main())
 
@@ -384,7 +472,7 @@ def test_a_session_expires_after_its_last_entry_and_a_closed_one_too_b21(server:
 def test_what_has_expired_is_unknown_and_leaves_the_list(server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "TEND_S", 0.01)
     monkeypatch.setattr(redis_store, "SWEPT", 3)
-    monkeypatch.setattr(redis_store, "Recent", lambda: Recent(0.0))
+    monkeypatch.setattr(redis_recent, "SILENT_S", 0.0)
 
     async def main() -> None:
         async with opened(server) as [journal]:

@@ -39,10 +39,11 @@ class Policy(msgspec.Struct, frozen=True):
     """Begin to answer while it is still being made sure that the caller is done."""
     speculations: int = 4
     """In one turn at most: each costs a request to intent, retrieval and model, what the model writes until it is
-    dropped, and one segment of the voice. Of several, the last is kept for when the caller has fallen silent."""
+    dropped, and one segment of the voice. Of several, the last is kept for when the caller has fallen silent, but for
+    words that an outside recogniser says are settled: they may use all."""
     speculations_in_speech: int = 2
     """Of these so many, the turn's first, are begun as soon as words sound complete, without waiting for a pause behind
-    them; 0: none. Two of all are kept for pauses and silence."""
+    them; 0: none. They leave two of all for pauses and silence."""
     understand_ms: int = 300
     """Intent and retrieval run side by side; the later one is left behind."""
     filler_ms: int = 900

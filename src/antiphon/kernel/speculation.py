@@ -53,8 +53,8 @@ def _most(step: Step) -> int:
         return policy.speculations
     if event.again:
         return policy.speculations - (policy.speculations > 1)
-    is_new = event.utterance == state.utterance and bool(event.text.strip())
-    return min(policy.speculations_in_speech, policy.speculations - 2) if is_new else 0
+    is_spoken_now = event.utterance == state.utterance and bool(event.text.strip())
+    return min(policy.speculations_in_speech, policy.speculations - 2) if is_spoken_now else 0
 
 
 def drop_speculation(step: Step) -> None:

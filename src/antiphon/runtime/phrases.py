@@ -99,8 +99,8 @@ class PhraseBook:
     def _file(self, synthesizers: Sequence[Synthesizer], wanted: Sequence[_Wanted]) -> str:
         """The name of the file with these phrases of the first voice; "" if its sound may change from day to day."""
         first = next(iter(synthesizers), None)
-        version = str(getattr(first, "sound_version", ""))
-        if first is None or not version:
+        version = getattr(first, "sound_version", "")
+        if first is None or not isinstance(version, str) or not version:
             return ""
         content = repr((__version__, first.name, version, self._rate, list(map(astuple, wanted))))
         return f"phrases-{hashlib.blake2b(content.encode('utf-8', 'replace'), digest_size=16).hexdigest()}.msgpack"

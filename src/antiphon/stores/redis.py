@@ -98,15 +98,20 @@ class RedisJournal:
 
     async def claim(self, session: str) -> int:
         check_session_id(session)
+        return await self._claimed(session, self._claim)
+
+    async def _claimed(self, session: str, script: scripts.Script) -> int:
+        """The new epoch; 0 if ``script`` refused."""
         link = self._writing()
         now = datetime.datetime.now(datetime.UTC)
         born_us = time.time_ns() // 1000
-        claim = scripts.claim(session, self._owner, now.isoformat(timespec="milliseconds"), self._ttl_s, self._claim)
+        claim = scripts.claim(session, self._owner, now.isoformat(timespec="milliseconds"), self._ttl_s, script)
         epoch, noted = await link.send([claim, scripts.note(session, self._owner, born_us, LEASE_S)])
         if isinstance(epoch, StoreError):
             raise epoch
         self._claims += 1
-        self._recent.claimed(session, int(epoch))
+        if epoch == 1:
+            self._recent.claimed(session)
         if epoch == 1 and noted == 0:
             # Listed by an earlier life that has expired: this one is newer.
             [noted] = await link.send([("ZADD", scripts.INDEX, born_us, session)])
@@ -128,12 +133,13 @@ class RedisJournal:
                 results[place] = error
         if not batches:
             await link.one(("PING",))
-        try:
-            answers = await link.send(calls)
-        except StoreError as error:
-            answers = [error] * len(calls)
+        answers = await self._sent(calls)
         for place, answer in zip(sent, answers, strict=True):
-            results[place] = answer if isinstance(answer, StoreError) else await self._settled(batches[place], answer)
+            results[place] = answer if isinstance(answer, StoreError) else scripts.verdict(batches[place], answer)
+        await self._send_lost(batches, dict(zip(sent, answers, strict=True)), results)
+        for batch, result in zip(batches, results, strict=True):
+            if result is None:
+                self._recent.took(batch)
         return results
 
     async def read(self, session: str, after_seq: int = 0) -> list[Entry]:
@@ -207,35 +213,53 @@ class RedisJournal:
 
     # -- what it had taken and has no more ---------------------------------------------------------
 
-    async def _settled(self, batch: Batch, answer: list[int]) -> StoreError | None:
-        """What came of ``batch`` in the end: None if it is there."""
-        error = scripts.verdict(batch, answer)
-        if error is not None:
-            try:
-                error = await self._sent_again(batch, answer, error)
-            except StoreError as unreached:
-                return unreached
-        if error is None:
-            self._recent.took(batch)
-        return error
-
-    async def _sent_again(self, batch: Batch, answer: list[int], error: StoreError) -> StoreError | None:
-        """Sends what Redis has lost since it took it, then ``batch``. ``error`` if it has lost nothing."""
-        kind, held, last, _ = answer
-        whole = self._recent.whole(batch, last)
-        claim_lost = kind in (scripts.UNKNOWN, scripts.NOT_OURS) and self._recent.had_claimed(batch, held)
-        if whole is None or not (claim_lost or kind == scripts.GAP):
-            return error
-        if claim_lost and await self.claim(batch.session) != batch.epoch:
-            return error
+    async def _send_lost(
+        self, batches: Sequence[Batch], answers: dict[int, Any], results: list[Exception | None]
+    ) -> None:
+        """Where Redis turns out to be shorter than it had said, sends what it has lost, and the batch behind it."""
+        lost: dict[int, Batch] = {}
+        unreached: StoreError | None = None
+        for place, answer in answers.items():
+            whole = None if results[place] is None else self._whole(batches[place], answer)
+            if whole is None:
+                continue
+            if answer[0] == scripts.UNKNOWN:
+                try:
+                    if unreached is None and await self._claimed(whole.session, scripts.CLAIM_LOST) != 1:
+                        continue  # somebody else has begun it meanwhile
+                except StoreError as error:
+                    unreached = error  # the others would only wait for as long
+                if unreached is not None:
+                    results[place] = unreached
+                    continue
+            lost[place] = whole
+        if not lost:
+            return
         _log.warning(
-            "journal: Redis came back without what it had taken, %d entries are sent again; "
-            "appendfsync always would keep them, at the price of a sync for each write",
-            len(whole.entries) - len(batch.entries),
-            extra={"call": batch.session},
+            "journal: Redis came back without the last of what it had taken, as it may with appendfsync everysec and "
+            "after a failover: %d entries of %d sessions are sent again",
+            sum(len(whole.entries) - len(batches[place].entries) for place, whole in lost.items()),
+            len(lost),
         )
-        again = await self._writing().one(scripts.append(whole, self._owner, self._ttl_s))
-        return scripts.verdict(whole, again)
+        calls = [scripts.append(whole, self._owner, self._ttl_s) for whole in lost.values()]
+        for (place, whole), answer in zip(lost.items(), await self._sent(calls), strict=True):
+            results[place] = answer if isinstance(answer, StoreError) else scripts.verdict(whole, answer)
+
+    def _whole(self, batch: Batch, answer: Any) -> Batch | None:
+        """``batch`` with what is missing before it; None if nothing is, or it is not known any more."""
+        if isinstance(answer, StoreError):
+            return None
+        kind, _, last, _ = answer
+        if kind == scripts.GAP or (kind == scripts.UNKNOWN and self._recent.is_new(batch)):
+            return self._recent.whole(batch, last)
+        return None
+
+    async def _sent(self, calls: Sequence[scripts.Command | scripts.ScriptCall]) -> list[Any]:
+        """The answers; where there are none, the reason in place of each."""
+        try:
+            return await self._writing().send(calls)
+        except StoreError as error:
+            return [error] * len(calls)
 
     # -- how it is ---------------------------------------------------------------------------------
 

@@ -84,6 +84,9 @@ CLAIM = Script(_CLAIM)
 CLAIM_WHEN_FULL = Script(f"#!lua flags=allow-oom{_CLAIM}")
 """For Redis 7 and later: a call is taken over even where there is no room for its next entry, which can wait."""
 
+CLAIM_LOST = Script(f"if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end{_CLAIM}")
+"""Of a session that was new and is not there any more; 0: somebody else has begun it meanwhile."""
+
 NOTE = Script("""
 redis.call('SET', KEYS[2], '1', 'EX', ARGV[3])
 return redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
