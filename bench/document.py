@@ -96,21 +96,31 @@ sentence sounds complete, so that the pause is all that tells a caller who goes 
 PROFILE = """\
 ### Where the processor time of a call goes, and what more it would take
 
-Of 2026-11-21, by leaving parts out and by sampling who holds the interpreter (py-spy with `--gil`, 300 calls).
+Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` with call graphs; Python 3.12, whose
+`-X perf` names its functions; 3,706 samples).
 
-- **Fifty messages and thirty-one windows a second are two thirds of it**: calls in which nobody spoke took 2.3 ms of
-  3.5 a call-second at 50 calls, 1.25 of 1.8 at 400. The path of one message, from the WebSocket frame to the
-  detector's buffer, takes 2.2 microseconds while its data is in the cache (50 calls by turns in a loop), 3.7 with 600
-  calls, where it took 5.3 and 9.4 before it was shortened; in a server it took 11 then. The difference is taken to be
-  the cache, which a call's objects leave until its next message; the echo server in C has a handful of bytes a call.
-- **Turns are the other third**, some 4 ms each: about 15 % of the main thread is the session and its journal entries,
-  12 % the voice, 12 % pacing and sending, 9 % decoding for the recogniser, 5 % the model's tokens.
-- **At 600 calls the core is full**, so that first audio waits in line: at 400 its p99 is 20 ms above one call's.
-- What would be needed for three times the echo server: a frame path that touches less, that is a parser which leaves
-  the audio of a call in one buffer without an object for each message (C, or a change in picows), and windows that go
-  from there to the detector without Python. Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less
-  processor time, every wait longer by as much), `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at
-  200 calls, 8 % at 50, and 20 to 40 ms later barge-in).
+| share | what |
+|---|---|
+| 25 % | the path of fifty messages a second, from picows' callback to the detector's buffer |
+| 24 % | reading them: epoll, recv, uvloop, picows' parser |
+| 15 % | the detector's thread: the model 8, the echo guard 3 |
+| 13 % | turns: session and journal entries, metrics, the model's tokens, the voice |
+| 8 % | pacing and sending |
+| 7 % | decoding for the recogniser, while somebody speaks |
+| 6 % | windows on the loop: 31 a second to the detector and back |
+| 3 % | the journal's thread |
+
+- **The path of a message is memory, not work**: it takes 2.2 microseconds with its data in the cache (50 calls by turns
+  in a loop), 3.7 with 600 calls, and some 6 in a server; of the samples in its longest function more than half are the
+  interpreter's own loop, which waits for the call's objects. The echo server in C has a handful of bytes a call.
+- What would be needed for three times the echo server: a path that touches less, that is a parser which leaves the audio
+  of a call in one buffer without an object for each message (C, or a change in picows).
+- Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less processor time, every wait longer by as much);
+  `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at 200 calls, 8 % at 50, and 20 to 40 ms later
+  barge-in); serving callers in the beat in which they are due instead of each in every other, and silent windows that
+  are counted without a call (together 1.71 against 1.73 ms, seven runs by turns: nothing); another niceness of the
+  detector's thread, a shorter switch interval of the interpreter (nothing on a quiet machine).
+- **At 600 calls the core is full**, so that first audio waits in line.
 - With words that come as they are spoken an answer is begun with the last word, as the voice ends, and its first sound
   is there 350 + 9 x 15 + 150 ms later, some 600 ms after the voice's end. What is waited for as long is the final:
   the gate closes 300 ms after the voice's end, and the recogniser takes as long. Begun in the first silent window, some
