@@ -113,10 +113,10 @@ Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` wit
 - **The path of a message is memory, not work**: it takes 2.2 microseconds with its data in the cache (50 calls by turns
   in a loop), 3.7 with 600 calls, and some 6 in a server; of the samples in its longest function more than half are the
   interpreter's own loop, which waits for the call's objects. The echo server in C has a handful of bytes a call.
-- What would be needed for three times the echo server: a path that touches less, that is a parser which leaves the audio
-  of a call in one buffer without an object for each message (C, or a change in picows).
-- Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less processor time, every wait longer by as much);
-  `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at 200 calls, 8 % at 50, and 20 to 40 ms later
+- What would be needed for three times the echo server: a path that touches less, that is a parser which leaves the
+  audio of a call in one buffer without an object for each message (C, or a change in picows).
+- Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less processor time, every wait longer by as
+  much); `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at 200 calls, 8 % at 50, and 20 to 40 ms later
   barge-in); serving callers in the beat in which they are due instead of each in every other, and silent windows that
   are counted without a call (together 1.71 against 1.73 ms, seven runs by turns: nothing); another niceness of the
   detector's thread, a shorter switch interval of the interpreter (nothing on a quiet machine).
