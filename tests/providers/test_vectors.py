@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+from tests.damage import WAYS, damage
 
 from antiphon import disk_cache
 from antiphon.knowledge import load_knowledge
@@ -54,21 +56,38 @@ def test_computed_once_each_distinct_text_once(tmp_path: Path) -> None:
     assert embedder.computed == 181
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "shape", "lengths", "type"])
-def test_a_file_that_does_not_fit_is_computed_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_file_is_computed_again(tmp_path: Path, way: str) -> None:
     embedder = Counting()
     first = load(TEXTS, tmp_path, embedder)
-    [path] = tmp_path.glob("vectors-*.npy")
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:500])
-    elif damage == "garbage":
-        path.write_bytes(os.urandom(200))
-    else:
-        wrong = {"shape": first[:5].astype(np.float16), "lengths": (first * 3).astype(np.float16), "type": first}
-        np.save(path, wrong[damage])
+    [path] = tmp_path.iterdir()
+    damage(path, way)
     assert np.array_equal(load(TEXTS, tmp_path, embedder), first)
     assert embedder.computed == 180
-    load(TEXTS, tmp_path, embedder)
+    if way != "unreadable":  # nothing can be written in its place, either
+        load(TEXTS, tmp_path, embedder)
+        assert embedder.computed == 180
+
+
+@pytest.mark.parametrize("wrong", ["garbage", "shape", "lengths", "type"])
+def test_a_packaged_file_that_does_not_fit_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(vectors, "PACKAGED", tmp_path / "packaged")
+    monkeypatch.setattr(disk_cache, "folders", lambda: [tmp_path / "kept"])
+    embedder = Counting()
+    first = load(TEXTS, None, embedder)
+    vectors.PACKAGED.mkdir()
+    path = vectors.PACKAGED / vectors._name(TEXTS)
+    contents = {"shape": first[:5].astype(np.float16), "lengths": (first * 3).astype(np.float16), "type": first}
+    if wrong == "garbage":
+        path.write_bytes(os.urandom(200))
+    else:
+        np.save(path, contents[wrong])
+    assert np.array_equal(load(TEXTS, None, embedder), first)
+    assert embedder.computed == 90
+    shutil.rmtree(tmp_path / "kept")
+    assert np.array_equal(load(TEXTS, None, embedder), first)
     assert embedder.computed == 180
 
 

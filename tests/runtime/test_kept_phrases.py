@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from call_parts import Voice
+from tests.damage import WAYS, damage
 
+from antiphon import disk_cache
 from antiphon.errors import ProviderError
 from antiphon.runtime.phrases import KEPT, PhraseBook
 from antiphon.runtime.ports import Sound
@@ -81,17 +83,30 @@ def test_what_another_voice_stood_in_for_is_not_kept(tmp_path: Path) -> None:
     assert len(again.asked) == 6
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00" * 500, b"\xc1" * 100, b"\x91\xc4\x00", b"\x91\xc4\x03abc"])
-def test_a_damaged_file_is_spoken_again_and_replaced(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_file_is_spoken_again_and_replaced(tmp_path: Path, way: str) -> None:
     before = said(prepared(tmp_path, Constant()))
     [path] = tmp_path.iterdir()
-    path.write_bytes(damage)
+    damage(path, way)
     voice = Constant()
     assert said(prepared(tmp_path, voice)) == before
     assert len(voice.asked) == 6
-    after = Constant()
-    prepared(tmp_path, after)
-    assert after.asked == []
+    if way != "unreadable":  # nothing can be written in its place, either
+        after = Constant()
+        prepared(tmp_path, after)
+        assert after.asked == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 500, b"\xc1" * 100, b"\x91\xc4\x00", b"\x91\xc4\x03abc"])
+def test_what_was_not_kept_by_these_rules_is_spoken_again(tmp_path: Path, content: bytes) -> None:
+    prepared(tmp_path, Constant())
+    [path] = tmp_path.iterdir()
+    path.unlink()
+    name = f"{path.stem.rpartition('-')[0]}{path.suffix}"
+    assert disk_cache.store(name, content, kept=KEPT, folder=tmp_path)
+    voice = Constant()
+    prepared(tmp_path, voice)
+    assert len(voice.asked) == 6
 
 
 def test_a_disk_that_takes_nothing_costs_nothing(tmp_path: Path) -> None:

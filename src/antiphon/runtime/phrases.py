@@ -171,16 +171,17 @@ class PhraseBook:
 
 def _recalled(name: str, wanted: Sequence[_Wanted], folder: Path | None) -> list[Clip | None] | None:
     """What is on disk of exactly these phrases, if anything is."""
-    for path in disk_cache.found(name, folder):
-        try:
-            audio = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
-        except (OSError, msgspec.DecodeError) as error:
-            log.warning("%s: unusable, speaking the phrases again: %s", path, error)
-            continue
-        if len(audio) == len(wanted) and all(pcm and len(pcm) % 2 == 0 for pcm in audio):
-            disk_cache.used(path)
-            return [Clip(each.text, pcm) for each, pcm in zip(wanted, audio, strict=True)]
-        log.warning("%s: does not fit, speaking the phrases again", path)
+    path = disk_cache.found(name, folder)
+    if path is None:
+        return None
+    try:
+        audio = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("%s: unusable, speaking the phrases again: %s", path, error)
+        return None
+    if len(audio) == len(wanted) and all(pcm and len(pcm) % 2 == 0 for pcm in audio):
+        return [Clip(each.text, pcm) for each, pcm in zip(wanted, audio, strict=True)]
+    log.warning("%s: does not fit, speaking the phrases again", path)
     return None
 
 

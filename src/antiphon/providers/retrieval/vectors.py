@@ -59,8 +59,10 @@ def _name(texts: Sequence[str]) -> str:
 
 
 def _load(name: str, rows: int, folder: Path | None) -> Floats | None:
-    packaged = [PACKAGED / name] if folder is None and (PACKAGED / name).is_file() else []
-    for path in [*packaged, *disk_cache.found(name, folder)]:
+    packaged = PACKAGED / name
+    for path in (packaged if folder is None and packaged.is_file() else None, disk_cache.found(name, folder)):
+        if path is None:
+            continue
         try:
             vectors = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -69,8 +71,6 @@ def _load(name: str, rows: int, folder: Path | None) -> Floats | None:
         if vectors.shape == (rows, DIMENSIONS) and vectors.dtype == np.float16:
             loaded: Floats = vectors.astype(np.float32)
             if np.allclose(np.linalg.norm(loaded, axis=1), 1, atol=1e-2):
-                if path.parent != PACKAGED:
-                    disk_cache.used(path)
                 return loaded
         log.warning("%s: does not fit, computing it again", path)
     return None

@@ -1,7 +1,7 @@
 """The two files a decoder needs for an application: its language model and its pronunciation dictionary.
 
-They are made of the application's phrases in about half a second and kept in a cache directory under a
-name that is a hash of all that went into them. Blocking: it runs in the recogniser's own process.
+They are made of the application's phrases in about half a second and kept in ``disk_cache`` under a name that
+is a hash of all that went into them. Blocking: it runs in the recogniser's own process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import hashlib
 import heapq
 import importlib.util
 import math
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from antiphon import disk_cache
 from antiphon.providers.stt.language_model import MAX_SENTENCES, TrigramModel, words
 from antiphon.providers.stt.phrases import general
 from antiphon.providers.stt.pronounce import pronunciations
@@ -32,19 +32,9 @@ GENERAL_WEIGHT = 0.5
 
 PHONEMES_TIMEOUT_S = 20
 
-
-def cache_directory(wanted: str = "") -> Path:
-    """``wanted``, or the user's cache (XDG base directory specification), or a temporary one of this user alone."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    temporary = Path(tempfile.gettempdir()) / f"antiphon-{os.getuid()}"
-    for directory in (Path(wanted),) if wanted else (Path(home) / "antiphon", temporary):
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(directory, os.W_OK) and directory.stat().st_uid == os.getuid():
-                return directory
-        except OSError:
-            continue
-    return Path(tempfile.mkdtemp(prefix="antiphon-"))
+KEPT = 64
+"""Files, two an application, some 0.3 MB together; the oldest by use goes first. Many, since a running recogniser opens
+its own again when it needs one more decoder."""
 
 
 def files(phrases: Iterable[str], *, model: Path, background_words: int, cache: str = "") -> tuple[Path, Path]:
@@ -58,13 +48,24 @@ def files(phrases: Iterable[str], *, model: Path, background_words: int, cache: 
     espeak = importlib.util.find_spec("espeakng_loader") is not None  # without it fewer words are known
     content = repr((VERSION, espeak, BACKGROUND_SHARE, GENERAL_WEIGHT, background_words, size, sentences, common))
     key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
-    directory = cache_directory(cache)
-    arpa, dictionary = directory / f"{key}.lm", directory / f"{key}.dict"
-    if not (arpa.exists() and dictionary.exists()):
-        text, entries = _make(sentences, common, model, background_words)
-        _write(dictionary, entries)
-        _write(arpa, text)
+    folder = Path(cache) if cache else None
+    names = f"lexicon-{key}.lm", f"lexicon-{key}.dict"
+    arpa, dictionary = (disk_cache.found(name, folder) for name in names)
+    if arpa and dictionary:
+        return arpa, dictionary
+    made = _make(sentences, common, model, background_words)
+    arpa, dictionary = (_stored(name, text, folder) for name, text in zip(names, made, strict=True))
     return arpa, dictionary
+
+
+def _stored(name: str, text: str, folder: Path | None) -> Path:
+    """The decoder opens files: where no place keeps them, one of this process alone must do."""
+    data = text.encode()
+    path = disk_cache.store(name, data, kept=KEPT, folder=folder)
+    if path is None:
+        path = Path(tempfile.mkdtemp(prefix="antiphon-")) / name
+        path.write_bytes(data)
+    return path
 
 
 def _make(sentences: list[list[str]], common: list[list[str]], model: Path, background_words: int) -> tuple[str, str]:
@@ -129,15 +130,3 @@ class _Phonemes:
         finally:
             self._process.kill()
         return dict(zip(self._words, spoken.splitlines(), strict=False))
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing: another process may be reading or making the same file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
