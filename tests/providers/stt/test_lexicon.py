@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pocketsphinx
 import pytest
 from tests.damage import WAYS, damage
 
 from antiphon.providers.stt import lexicon
-
-pocketsphinx = pytest.importorskip("pocketsphinx")
 
 
 def files(cache: Path) -> tuple[Path, Path]:
