@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_start_takes_as_long_as_its_slowest_part() -> None:
         loop = asyncio.get_running_loop()
         loop.call_at(0.5, lambda: seen.append(set(starting)))
         loop.call_at(2.5, lambda: seen.append(set(starting)))
-        await _all_started(parts, {"web": asyncio.sleep(2)}, starting)
+        await _all_started(parts, {"web": partial(asyncio.sleep, 2)}, starting)
         assert loop.time() == pytest.approx(3)
         assert seen == [{"quick", "slow", "web"}, {"slow"}]
         assert starting == set()
@@ -55,6 +56,17 @@ def test_a_part_that_fails_is_told_of_when_all_have_come_to_an_end() -> None:
         with pytest.raises(ConfigError, match="no model"):
             await _all_started([broken, slow], {}, set())
         assert slow.started
+
+    run(main())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_start_that_is_called_off_before_its_first_step_leaves_nothing_unawaited() -> None:
+    async def main() -> None:
+        starting = asyncio.ensure_future(_all_started([Part("a", 1)], {"web": partial(asyncio.sleep, 2)}, set()))
+        asyncio.get_running_loop().call_soon(starting.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await starting
 
     run(main())
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,6 +60,9 @@ ALONE_BUSY_S = 1.0
 SHARED_BUSY_S = 5.0
 """How long one writer of a journal's file waits for another, which holds it for a group commit: that of a disk that is
 slow, once for each worker in front."""
+
+
+_Start = Callable[[], Awaitable[None]]
 
 
 class _Startable(Protocol):
@@ -236,10 +240,10 @@ async def assembled(
     parts = [*_started(providers), activity]
     try:
         phrases = PhraseBook(lambda tag, kind: _variants(tag, kind, languages))
-        rest = {
-            "phrases": _speak_phrases(phrases, providers.synthesizers, settings),
-            "journal": writer.start(),
-            "web": _import_front(),
+        rest: dict[str, _Start] = {
+            "phrases": partial(_speak_phrases, phrases, providers.synthesizers, settings),
+            "journal": writer.start,
+            "web": _import_front,
         }
         others = [part for part in parts if part not in providers.synthesizers]
         await _all_started(others, rest, set() if starting is None else starting)
@@ -282,17 +286,20 @@ def _journal(settings: Settings, worker: Worker | None) -> Journal:
     )
 
 
-async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, Awaitable[None]], starting: set[str]) -> None:
-    """Starts everything side by side; the first failure is raised once all have come to an end."""
+async def _all_started(parts: Sequence[_Startable], rest: Mapping[str, _Start], starting: set[str]) -> None:
+    """Starts everything side by side; the first failure is raised once all have come to an end.
 
-    async def named(name: str, start: Awaitable[None]) -> None:
+    A start is called by the task that awaits it: one that is cancelled before its first step leaves nothing unawaited.
+    """
+
+    async def named(name: str, start: _Start) -> None:
         starting.add(name)
         try:
-            await start
+            await start()
         finally:
             starting.discard(name)
 
-    starts = [named(getattr(part, "name", type(part).__name__.lower()), part.start()) for part in parts]
+    starts = [named(getattr(part, "name", type(part).__name__.lower()), part.start) for part in parts]
     starts += [named(name, start) for name, start in rest.items()]
     for result in await asyncio.gather(*starts, return_exceptions=True):
         if isinstance(result, BaseException):
