@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from antiphon.cli.arguments import whole
-from antiphon.cli.serving import begin_logging, loop_factory, options, settings_of
+from antiphon.cli.serving import begin_logging, loop_factory, options, say, settings_of
 from antiphon.errors import ConfigError, StoreError
 from antiphon.server import garbage
 
@@ -186,7 +186,7 @@ class _Serving:
             self._running = running
             banner = [f"Antiphon listens on {running.url()}", *self._banner]
             if view is None:
-                print(*banner, sep="\n", flush=True)
+                say(*banner)
                 return
             for line in banner:
                 view.print(line)

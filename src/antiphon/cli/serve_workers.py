@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from antiphon.cli import serve_channel as channel
-from antiphon.cli.serving import may_be_open
+from antiphon.cli.serving import may_be_open, say
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.secret import FILE_VARIABLE, read_secrets
 
@@ -135,7 +135,7 @@ class Supervisor:
                 reports = await self._all_ready(keeping)
                 if self._ending:
                     return INTERRUPTED
-                print(*self._banner(reports[0]), sep="\n", flush=True)
+                say(*self._banner(reports[0]))
                 await asyncio.gather(*keeping)
             finally:
                 await self._all_gone(keeping)

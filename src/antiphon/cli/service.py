@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from antiphon.cli.arguments import whole
+from antiphon.cli.serving import say
 
 if TYPE_CHECKING:
     from antiphon.config import Settings
@@ -103,7 +104,7 @@ async def _serve(stage: Stage, settings: Settings, host: str, port: int) -> int:
     service = make_service(stage, provider, key=key, capacity=settings.server.max_sessions)
 
     def ready(running: Running) -> None:
-        print(f"{PLACES[stage].title} ({provider.name}) listens on {running.url()}", flush=True)
+        say(f"{PLACES[stage].title} ({provider.name}) listens on {running.url()}")
 
     try:
         await provider.start()

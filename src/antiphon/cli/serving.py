@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,15 @@ def settings_of(args: argparse.Namespace, **given: object) -> Settings:
         **given,
     }
     return config.load(args.config, overrides={key: value for key, value in said.items() if value is not None})
+
+
+def say(*lines: str) -> None:
+    """On standard output, in one write: where the log goes to the same file, none of its lines gets in between.
+
+    ``print`` writes a line and its end apart where output is not buffered.
+    """
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def begin_logging(settings: Settings, worker: int = 0) -> None:
