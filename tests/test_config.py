@@ -274,9 +274,27 @@ def test_a_secret_is_never_shown(write) -> None:
     ]
     assert not any(KEY in each for each in shown)
     assert settings.as_dict()["twilio"]["auth_token"] == "***"
+    lines = config_toml.render(settings).splitlines()
+    assert '# api_key = "***"' in lines
+    assert any(line.startswith('# auth_token = "***"') for line in lines)
     for write_out in (json.dumps, msgspec.json.encode, msgspec.msgpack.encode, pickle.dumps):
         with pytest.raises(TypeError):
             write_out(secret)
+
+
+def test_a_secret_within_what_the_environment_gives_as_text_is_not_printed() -> None:
+    environ = {
+        "ANTIPHON_LLM_FALLBACK": f'[{{"provider": "openai", "api_key": "{KEY}"}}]',
+        "ANTIPHON_LLM_BASE_URL": f"https://me:{KEY}@models.example/v1",
+    }
+    shown = config_toml.render(config.load(environ=environ))
+    assert KEY not in shown
+    assert 'base_url = "https://me:***@models.example/v1"' in shown
+
+
+def test_dates_and_numbers_without_end_are_printed_as_toml(write) -> None:
+    settings = config.load(write("[llm]\nsince = 2024-02-03\nmost = inf\n"), environ={})
+    assert config.load(write(config_toml.render(settings)), environ={}).llm == settings.llm
 
 
 def test_the_secrets_file_is_read_below_the_environment(write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing
 from collections.abc import Collection
@@ -11,10 +12,10 @@ import msgspec
 
 from antiphon.config import ENVIRONMENT, ProviderSettings, Settings
 from antiphon.runtime.stages import OPTIONS
-from antiphon.secret import Secret
+from antiphon.secret import Secret, is_secret_name, without_password
 
 HEAD = """\
-# Antiphon's settings, all of them, with their defaults. Every line may be left out.
+# Antiphon's settings, all of them, {what}. Every line may be left out.
 # The environment overrides this file: ANTIPHON_<SECTION>_<KEY>, such as ANTIPHON_SERVER_PORT=9000.
 # Secrets are not written here: set them in the environment, or in a file of KEY=VALUE lines that
 # ANTIPHON_SECRETS_FILE names. `antiphon doctor` says what is missing.
@@ -44,7 +45,7 @@ EXAMPLES = {
 
 def render(settings: Settings) -> str:
     """A file that ``config.load`` reads back as the same settings (secrets left out)."""
-    lines = [HEAD]
+    lines = [HEAD.format(what="with their defaults" if settings == Settings() else "as they are in force")]
     for name in settings.__struct_fields__:
         if name in {"source", "warnings"}:
             continue
@@ -73,14 +74,23 @@ def _typed(name: str, section: msgspec.Struct, only: Collection[str] = ()) -> li
         comment = _comment(field.type)
         if isinstance(value, Secret):
             variable = next(variable for variable, at in ENVIRONMENT.items() if at == f"{name}.{field.name}")
-            lines.append(f"# {field.name}: {comment}; a secret, set {variable}")
+            shown = f'{field.name} = "***"  #' if value else f"{field.name}:"
+            lines.append(f"# {shown} {comment}; a secret, set {variable}")
         else:
             lines.append(f"{field.name} = {_value(value)}" + (f"  # {comment}" if comment else ""))
     return lines
 
 
 def _free(table: dict[str, Any]) -> list[str]:
-    return [f"{_key(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, Secret)]
+    return [
+        f'# {_key(key)} = "***"' if _is_secret(key, value) else f"{_key(key)} = {_value(value)}"
+        for key, value in table.items()
+    ]
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    """Also what came as text, within a table that the environment gave as JSON."""
+    return isinstance(value, Secret) or (is_secret_name(key) and bool(value))
 
 
 def _fallbacks(section: ProviderSettings) -> list[str]:
@@ -103,9 +113,15 @@ def _key(key: str) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        inner = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if not isinstance(v, Secret))
+        inner = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if not _is_secret(k, v))
         return f"{{ {inner} }}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(each) for each in value)}]"
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, float):
+        return repr(value)  # inf and nan are TOML's as they are Python's
+    if isinstance(value, str):
+        value = without_password(value)
     # JSON's numbers, booleans and escapes are TOML's too; only DEL must be escaped as well.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -75,6 +75,11 @@ def has_password(text: str) -> bool:
     return _PASSWORD_IN_URL.search(text) is not None
 
 
+def without_password(text: str) -> str:
+    """The text with ``***`` for each password within an address."""
+    return _PASSWORD_IN_URL.sub(lambda found: f"{found[1] or found[2]}***", text)
+
+
 def read_secrets(path: str | Path) -> tuple[dict[str, str], list[str]]:
     """Reads ``KEY=VALUE`` lines: blank lines and ``#`` lines are left out, one pair of quotes is taken off.
 

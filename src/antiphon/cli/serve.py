@@ -75,7 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # how the supervisor starts one of them
     parser.add_argument("--journal", metavar="PATH", help="SQLite file, or redis:// URL, for the conversations")
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="how much to log")
-    parser.add_argument("--print-config", action="store_true", help="print a complete settings file, and end")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print a complete settings file, and end: the defaults; with --config FILE, the settings in force",
+    )
     parser.add_argument(
         "--sample-call", action="store_true", help="place one call to the server itself and show it live"
     )
@@ -94,11 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
         return serve_worker.run(args)
     if args.print_config:
-        from antiphon import config
-        from antiphon.config_toml import render
-
-        print(render(config.Settings()), end="")
-        return 0
+        return _print_config(args)
     if args.once and not args.sample_call:
         raise ConfigError("--once goes with --sample-call: without a call there is nothing to end after")
     with contextlib.ExitStack() as starting:
@@ -106,12 +106,27 @@ def run(args: argparse.Namespace) -> int:
         return _run(args, starting)
 
 
+def _print_config(args: argparse.Namespace) -> int:
+    """Without ``--config``, the defaults to start a file from; with it, what that file comes to here."""
+    from antiphon.config import Settings
+    from antiphon.config_toml import render
+
+    settings = settings_of(args) if args.config else Settings()
+    _warn(settings)
+    print(render(settings), end="")
+    return 0
+
+
+def _warn(settings: Settings) -> None:
+    for warning in settings.warnings:
+        print(f"antiphon: {warning}", file=sys.stderr)
+
+
 def _run(args: argparse.Namespace, starting: contextlib.ExitStack) -> int:
     level = args.log_level or ("WARNING" if args.sample_call else None)
     settings = settings_of(args, **{"log.level": level})
     begin_logging(settings)
-    for warning in settings.warnings:
-        print(f"antiphon: {warning}", file=sys.stderr)
+    _warn(settings)
     from antiphon.cli.address import check_listening
     from antiphon.cli.serve_workers import Supervisor, wanted
 
