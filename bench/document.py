@@ -97,7 +97,8 @@ PROFILE = """\
 ### Where the processor time of a call goes, and what more it would take
 
 Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` with call graphs; Python 3.12, whose
-`-X perf` names its functions; 3,706 samples).
+`-X perf` names its functions; 3,706 samples). The sampler took so much of the core that turns were lost meanwhile, so
+the shares of turns and of the voice are rather too small.
 
 | share | what |
 |---|---|
@@ -118,8 +119,9 @@ Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` wit
 - Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less processor time, every wait longer by as
   much); `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at 200 calls, 8 % at 50, and 20 to 40 ms
   later barge-in); serving callers in the beat in which they are due instead of each in every other, and silent
-  windows that are counted without a call (together 1.71 against 1.73 ms, seven runs by turns: nothing); another
-  niceness of the detector's thread, a shorter switch interval of the interpreter (nothing on a quiet machine).
+  windows that are counted without a call (together, with a cheaper echo guard, 1.71 against 1.73 ms, seven runs by
+  turns: nothing); another niceness of the detector's thread, a shorter switch interval of the interpreter (nothing
+  that one run each on a quiet machine shows).
 - **At 600 calls the core is full**, so that first audio waits in line.
 - With words that come as they are spoken an answer is begun with the last word, as the voice ends, and its first sound
   is there 350 + 9 x 15 + 150 ms later, some 600 ms after the voice's end. What is waited for as long is the final:
