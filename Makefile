@@ -8,7 +8,7 @@ NAMED := $(if $(filter file,$(origin PYTHON)),,named)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
-SOURCES := pyproject.toml requirements.lock requirements-minilm.txt
+SOURCES := pyproject.toml requirements.lock requirements-minilm.txt hatch_build.py src/antiphon/lane/native.c
 
 .DEFAULT_GOAL := help
 .PHONY: help install run services test sample lint sim budget bench lock docs wheel-check clean FORCE

@@ -81,6 +81,8 @@ class _Socket:
 class _Call:
     """Takes what a line tells, and does nothing with it."""
 
+    piece_bytes = 256
+
     def on_audio(self, audio: bytes) -> None:
         pass
 

@@ -46,7 +46,7 @@ LONGEST = (
 HERE = Path(__file__).parent
 
 
-SERVICES = ("redis-server", "chromium")
+SERVICES = ("redis-server", "chromium", "cc")
 """Programs that `@pytest.mark.needs(...)` may name."""
 
 

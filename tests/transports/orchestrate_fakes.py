@@ -23,6 +23,8 @@ from antiphon.transports.twilio_settings import LineLimits
 class RecordingWords:
     """A ``WordSink`` that remembers, in order."""
 
+    piece_bytes = 1
+
     def __init__(self, start: CallStart, line: Line) -> None:
         self.start, self.line = start, line
         self.log: list[tuple[Any, ...]] = []

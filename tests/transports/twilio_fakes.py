@@ -22,6 +22,8 @@ CALL = "CA" + "7" * 32
 class RecordingCall:
     """A CallSink that remembers."""
 
+    piece_bytes = 1
+
     def __init__(self, start: CallStart, line: Line) -> None:
         self.start, self.line = start, line
         self.audio: list[bytes] = []

@@ -59,6 +59,8 @@ class Call:
     audio: list[bytes] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
 
+    piece_bytes = 1
+
     def on_audio(self, audio: bytes) -> None:
         self.audio.append(audio)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from antiphon.kernel.events import MAX_TEXT, AnyEvent, CallerHungUp, DigitPressed, LineDropped, TextTyped
+from antiphon.media.activity import WINDOW_BYTES, form_of
 from antiphon.runtime.listen import Listener
 from antiphon.runtime.ports import Line
 from antiphon.runtime.words import WordsEar
@@ -26,11 +27,13 @@ def _to_nobody(audio: bytes) -> None:
 class LineSink:
     """Fits ``CallSink`` and ``WordSink``. ``on_audio`` is the ear's own, fifty times a second, once there is one."""
 
-    __slots__ = ("_call", "_ear", "line", "on_audio")
+    __slots__ = ("_call", "_ear", "line", "on_audio", "piece_bytes")
 
     def __init__(self, call: Call, line: Line) -> None:
         self._call: Call | None = call
         self.line = line
+        self.piece_bytes = WINDOW_BYTES[form_of(line.codec, line.sample_rate)]
+        """A window of the voice activity detector."""
         self.on_audio: Callable[[bytes], None] = self._early
         self._ear: Listener | None = None
 

@@ -232,6 +232,10 @@ class Line(Protocol):
 class CallSink(Protocol):
     """The receiving half: what a line tells its call. Synchronous; called for every frame, so it is quick."""
 
+    @property
+    def piece_bytes(self) -> int:
+        """Less audio than this changes nothing for the call: a line may keep it back for so long. 1: as it comes."""
+
     def on_audio(self, audio: bytes) -> None:
         """Audio in the line's codec, in order, 20 ms as a rule."""
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from antiphon.server.lane import Passage
 
 log = logging.getLogger("antiphon.server.outlet")
 
@@ -55,6 +58,8 @@ class Outlet:
         self._transport = transport
         self._max_unsent = max_unsent
         self._closing = False
+        self.passage: Passage | None = None
+        """Where a lane reads the connection: it has to stop before the connection is closed."""
         self.picows: Any = None
         """The picows protocol, told of the loss when the close begins."""
         self.get_write_buffer_size = transport.get_write_buffer_size
@@ -82,6 +87,7 @@ class Outlet:
         if self.is_closing():
             return
         self._closing = True
+        self.leave_lane()
         if self.picows.transport.close_handshake is not None and self.picows.transport.close_handshake.recv is not None:
             self._transport.close()  # the peer said goodbye: nothing more comes that could cause a reset
         else:
@@ -94,7 +100,13 @@ class Outlet:
 
     def abort(self) -> None:
         self._closing = True
+        self.leave_lane()
         self._transport.abort()
+
+    def leave_lane(self) -> None:
+        passage, self.passage = self.passage, None
+        if passage is not None:
+            passage.leave()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

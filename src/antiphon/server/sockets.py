@@ -7,7 +7,8 @@ HTTP; no 101). It may also raise one of ``antiphon.errors``.
 What a listener gets: whole messages only (fragments are put together; ``frame.fin`` is always 1), text, binary
 and pong frames and at the end the close frame, which is answered for it. Pings are answered for it as well.
 Optional attributes of a listener: ``subprotocol: str`` (one of those offered, chosen in ``__init__``),
-``on_drain()`` (the server is about to stop: end at the next good moment) and ``on_peer_fault(code: str)`` (the
+``on_drain()`` (the server is about to stop: end at the next good moment), ``on_lane(slot)`` (its audio may be read
+past all this: ``server.lane``) and ``on_peer_fault(code: str)`` (the
 peer broke the protocol and was sent a close with this reason; ``on_ws_disconnected`` follows).
 
 What a listener owes: it sends what may be dropped only while
@@ -34,6 +35,7 @@ from picows.picows import WSProtocol, _make_test_ws_frame  # type: ignore[attr-d
 from antiphon.errors import AntiphonError, FrameTooLarge, PeerError
 from antiphon.server.answers import Refusal, refusal_for, refuse
 from antiphon.server.fragments import Fragments
+from antiphon.server.lane import Lanes
 from antiphon.server.outlet import Outlet
 from antiphon.server.picows_log import PicowsLog
 
@@ -83,12 +85,14 @@ class MediaSockets:
         routes: Mapping[str, MediaRoute],
         limits: SocketLimits | None = None,
         refused: Counter[str] | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self.routes = dict(routes)
         self.refused: Counter[str] = Counter() if refused is None else refused
         """Upgrades that were refused, by code."""
         self.limits = limits or SocketLimits()
         self.open: set[MediaSocket] = set()
+        self.lanes = Lanes() if lanes is None else lanes
         self.draining = False
         self._changed = asyncio.Event()
 
@@ -199,6 +203,7 @@ class MediaSocket(WSListener):
         try:
             self._listener.on_ws_disconnected(transport)
         finally:
+            self._outlet.leave_lane()
             # They know each other: only a full collection, which is seldom, would find them.
             self._outlet.picows = self._transport = None
 
@@ -308,6 +313,10 @@ def open_media_socket(
     transport.set_protocol(protocol)
     protocol.get_buffer(-1)[: len(head)] = head
     protocol.buffer_updated(len(head))
+    if hasattr(listener, "on_lane") and not outlet.is_closing():
+        outlet.passage = passage = sockets.lanes.join(transport, outlet)
+        if passage is not None:
+            listener.on_lane(passage.slot)
 
 
 # -- the upgrade request ----------------------------------------------------------------------------

@@ -48,6 +48,15 @@ class LineGuard:
         self._credit = credit
         return True
 
+    @property
+    def credit(self) -> int:
+        """What messages may cost until the next sweep, in whole bytes."""
+        return int(self._credit)
+
+    def spend(self, messages: int, audio_bytes: int) -> None:
+        """Books messages that were let through within ``credit``."""
+        self._credit -= audio_bytes + messages * MESSAGE_COST
+
     def flood(self) -> Verdict | None:
         """To be asked after ``afford`` refused."""
         return (1008, "line.flood") if self._flooded > self._limits.flood_ms * BYTES_PER_MS else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from binascii import b2a_base64
+from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -41,11 +42,16 @@ from antiphon.transports.twilio_messages import (
 from antiphon.transports.twilio_settings import PhoneSettings
 from antiphon.transports.twilio_start import Opening, call_id_of, opening
 
+if TYPE_CHECKING:
+    from antiphon.lane import Slot
+
 log = logging.getLogger("antiphon.transports.twilio")
 
 _TEXT = WSMsgType.TEXT
 # picows writes longer messages through a buffer it may use again before they are sent.
 _MAX_AUDIO_PER_MESSAGE = 4000
+_FARTHEST = 1 << 60
+"""A number that no stream reaches: above it the lane's counter would not do."""
 
 
 class TwilioLine(WSListener):
@@ -66,8 +72,8 @@ class TwilioLine(WSListener):
     marks = True
 
     __slots__ = (
-        "_book", "_envelope", "_guard", "_held_at", "_limits", "_sink", "_stream", "_switchboard", "_tokens", "_window",
-        "_wire", "call_id", "stats",
+        "_book", "_envelope", "_guard", "_held_at", "_lane", "_limits", "_sink", "_stream", "_switchboard", "_tokens",
+        "_window", "_wire", "call_id", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +97,7 @@ class TwilioLine(WSListener):
         self._window: SequenceWindow[Inbound] = SequenceWindow(self._limits.reorder_window)
         self._guard = self._wire.guard
         self._held_at = 0
+        self._lane: Slot | None = None
 
     # -- what the network tells ---------------------------------------------------------------------
 
@@ -102,17 +109,24 @@ class TwilioLine(WSListener):
         if kind is _TEXT:
             self.on_ws_text(frame.get_payload_as_bytes())
         elif kind is WSMsgType.BINARY:
+            self._settle()
             if self._wire.is_open:
                 self.stats.messages += 1
                 self._unusable("frame.binary")
+            self._arm()
         elif kind is WSMsgType.CLOSE:
             self._wire.closing()
+
+    def on_lane(self, slot: Slot) -> None:
+        """Audio in its order may be taken past this line from now on; all else comes here as before."""
+        self._lane = slot
 
     def on_peer_fault(self, code: str) -> None:
         self._wire.faulty(code)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._wire.gone(self)
+        self._lane = None
 
     def pause_writing(self) -> None:
         self._wire.choke()
@@ -149,7 +163,9 @@ class TwilioLine(WSListener):
 
     def close(self, code: int, reason: str) -> None:
         """Nothing is told to the call any more."""
+        self._settle()
         self._sink = None
+        self._arm()
         self._wire.shut(code, reason)
 
     def _send_control(self, message: bytes) -> None:
@@ -159,7 +175,16 @@ class TwilioLine(WSListener):
     # -- receiving ----------------------------------------------------------------------------------
 
     def on_ws_text(self, data: bytes) -> None:
-        """A whole text message. Here is what nearly all of them are: audio, the next in its order, within bounds."""
+        """A whole text message."""
+        if self._lane is None:
+            self._on_text(data)
+        else:
+            self._settle()
+            self._on_text(data)
+            self._arm()
+
+    def _on_text(self, data: bytes) -> None:
+        """Here is what nearly all of them are without a lane: audio, the next in its order, within bounds."""
         try:
             message = decode(data)
         except UNUSABLE as error:
@@ -170,6 +195,7 @@ class TwilioLine(WSListener):
         window, sink = self._window, self._sink
         if (
             sink is not None
+            and self._lane is None
             and type(message) is Media
             and 0 != message.sequenceNumber == window.expected
             and not window.held
@@ -244,6 +270,7 @@ class TwilioLine(WSListener):
                 self._bad("dtmf.digit")
         elif type(message) is Stop:
             self._book.note_ended(self.call_id, "caller")
+            self._give_pending()
             self._sink = None
             sink.on_hangup("stop")
             self._wire.shut(1000, "stop")
@@ -253,6 +280,7 @@ class TwilioLine(WSListener):
         if media.track != "inbound":
             self.stats.drop("media.outbound_track")
         elif media.payload and self._sink is not None:
+            self._give_pending()
             self.stats.audio_bytes += len(media.payload)
             self._sink.on_audio(media.payload)
 
@@ -269,6 +297,35 @@ class TwilioLine(WSListener):
     def _bad(self, code: str) -> None:
         self.stats.drop(code)
         self._wire.judge(self._guard.bad())
+
+    # -- the lane -----------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Books what the lane took since: to be done before anything here is asked or changed."""
+        if self._lane is not None:
+            messages, size = self._lane.take()
+            self.stats.messages += messages
+            self.stats.audio_bytes += size
+            self._window.expected += messages
+            self._guard.spend(messages, size)
+
+    def _arm(self) -> None:
+        """The lane goes on from here, if nothing is out of the ordinary."""
+        lane, window, sink = self._lane, self._window, self._sink
+        if lane is None:
+            return
+        in_order = 0 < window.expected < _FARTHEST and not window.held and not window.explained
+        if sink is not None and self._wire.is_open and in_order:
+            lane.arm(sink, self._stream.encode(), window.expected, self._guard.credit, sink.piece_bytes)
+        else:
+            lane.disarm()
+
+    def _give_pending(self) -> None:
+        """What the lane took and has not yet given comes before anything that is heard here."""
+        if self._lane is not None and self._sink is not None:
+            audio = self._lane.pending()
+            if audio:
+                self._sink.on_audio(audio)
 
     # -- the call begins ----------------------------------------------------------------------------
 
@@ -313,15 +370,19 @@ class TwilioLine(WSListener):
                 self.stats.dropped,
                 extra={"call": self.call_id[:64]},  # it is the peer's word
             )
+        self._settle()
         self.stats.lost = self._window.lost
+        self._give_pending()
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.on_dropped(code)
+        self._arm()
 
     def sweep(self, now: float) -> None:
         """Called by the shared sweep (``Swept``)."""
         if not self._wire.sweep(now):
             return
+        self._settle()
         window = self._window
         if window.held and window.expected == self._held_at:
             # Nothing filled the gap for a whole round: with the audio gone silent nothing else would release these.
@@ -329,3 +390,4 @@ class TwilioLine(WSListener):
         self._held_at = window.expected if window.held else 0
         self.stats.lost = window.lost
         self._wire.judge(self._guard.sweep(now, started=bool(self._stream), messages=self.stats.messages))
+        self._arm()
