@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import socket
 import sys
 import time
 from base64 import b64encode
@@ -19,6 +20,7 @@ from picows import WSMsgType
 
 from antiphon.kernel.events import Entry
 from antiphon.kernel.session import Session
+from antiphon.lane import open_lane
 from antiphon.media.activity import ActivityBatch
 from antiphon.media.codec import decode, mulaw_encode
 from antiphon.media.gate import Gate
@@ -29,6 +31,7 @@ from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.ports import CallStart, Line
 from antiphon.runtime.track import Track
 from antiphon.runtime.vad import load_weights
+from antiphon.transports.line_guard import MESSAGE_COST
 from antiphon.transports.sweep import LineSweep
 from antiphon.transports.twilio import TwilioLine
 from antiphon.transports.twilio_calls import CallBook
@@ -161,6 +164,24 @@ def frame_in() -> Iterator[None]:
         if number % 25 == 0:  # every half a second, as the one sweep of all lines does: else they see a flood
             line.sweep(sweep.now)
         line.on_ws_frame(socket, frame)  # type: ignore[arg-type]
+        yield
+
+
+def lane() -> Iterator[None]:
+    """The same message where lines are read in C, from the socket: what is sent is counted as well, but no kernel."""
+    read = open_lane()
+    if read is None:
+        raise SystemExit("lines are not read in C here: install a C compiler, then `make clean install`")
+    call, (near, far) = _Call(), socket.socketpair()
+    slot = read.join(near.fileno(), None, MESSAGE_COST)  # type: ignore[arg-type]
+    text = _media(2).get_payload_as_bytes()
+    frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text
+    slot.arm(call, STREAM.encode(), 2, 1 << 40, call.piece_bytes)
+    yield
+    while True:
+        far.send(frame)
+        read.poll()
+        slot.arm(call, STREAM.encode(), 2, 1 << 40, call.piece_bytes)
         yield
 
 
@@ -314,6 +335,7 @@ WORK: dict[str, tuple[Work, int]] = {
     "reference": (reference, 100),
     "nothing": (nothing, 400),
     "frame_in": (frame_in, 400),
+    "lane": (lane, 400),
     "frame_out": (frame_out, 400),
     "windows_32": (windows_32, 4),
     "gate": (gate, 480),

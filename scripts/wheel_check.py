@@ -7,8 +7,10 @@ speech, every module, ``antiphon doctor``, and one real call from an empty folde
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
@@ -80,8 +82,10 @@ def missing(wheel: Path) -> list[str]:
         path.relative_to(package.parent).as_posix()
         for package in PACKAGES
         for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     ]
+    if shutil.which("cc"):
+        wanted.append(f"antiphon/lane/_native{sysconfig.get_config_var('EXT_SUFFIX')}")
     info = next(name.partition("/")[0] for name in names if name.endswith(".dist-info/METADATA"))
     wanted += [f"{info}/licenses/{name}" for name in ("LICENSE", "NOTICE", "src/antiphon/data/silero/LICENSE")]
     wanted += [f"{info}/entry_points.txt"]

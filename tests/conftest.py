@@ -48,6 +48,7 @@ HERE = Path(__file__).parent
 
 SERVICES = ("redis-server", "chromium", "cc")
 """Programs that `@pytest.mark.needs(...)` may name."""
+HOW_TO = {"cc": "apt install gcc python3-dev, then make clean install: it compiles src/antiphon/lane/native.c"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
@@ -67,7 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     for program in _lacking():
         terminalreporter.section("NOT RUN", red=True, bold=True)
-        terminalreporter.line(f"the tests that need {program}: it is not installed (python scripts/services.py)")
+        advice = HOW_TO.get(program, "python scripts/services.py")
+        terminalreporter.line(f"the tests that need {program}: it is not installed ({advice})")
 
 
 def _lacking() -> list[str]:

@@ -382,6 +382,15 @@ def test_a_journal_that_cannot_be_written_is_missing(doctor, tmp_path: Path, mon
     assert not (tmp_path / ".antiphon").exists()
 
 
+def test_lines_read_in_python_are_noted_with_what_to_do(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.cli.doctor_machine.is_compiled", lambda: False)
+    _, found, _ = doctor("--quick")
+    (note,) = found["phone lines"]
+    assert note["status"] == "note"
+    assert "without a C compiler" in note["text"]
+    assert "apt install gcc" in note["fix"]
+
+
 def test_too_few_open_files_are_noted_with_the_command(doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_CONCURRENT_SESSIONS", "100000")
     monkeypatch.setattr("resource.getrlimit", lambda what: (1024, 4096))

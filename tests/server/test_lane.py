@@ -177,7 +177,7 @@ def chunked(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def test_it_is_compiled_here():
-    assert is_compiled()
+    assert is_compiled(), "there is a C compiler, and yet it was not: make clean install, and read what pip says"
 
 
 @pytest.mark.parametrize("piece", [1, 160, 256, 1024])

@@ -21,6 +21,7 @@ import msgspec
 from antiphon.cli.doctor_report import Finding, Status
 from antiphon.config import Provider, Settings
 from antiphon.errors import UNUSABLE
+from antiphon.lane import is_compiled
 from antiphon.providers.livekit_plugin import package_of
 from antiphon.providers.registry import Kind
 
@@ -110,7 +111,15 @@ async def machine(settings: Settings) -> list[Finding]:
     text += f", {memory} MB of memory free" if memory else ""
     if memory and memory < 512:
         return [Finding(area="machine", status="note", text=f"{text}: speech models and 100 calls want 512 MB")]
-    return [Finding(area="machine", status="ok", text=text), *_open_files(settings)]
+    return [Finding(area="machine", status="ok", text=text), *_open_files(settings), _lane()]
+
+
+def _lane() -> Finding:
+    if is_compiled():
+        return Finding(area="phone lines", status="ok", text="read in C")
+    text = "read in Python, which takes a fifth more of the processor: antiphon was installed without a C compiler"
+    fix = "on Debian: apt install gcc python3-dev; then install antiphon from its sources again"
+    return Finding(area="phone lines", status="note", text=text, fix=fix)
 
 
 def _free_memory_mb() -> int:

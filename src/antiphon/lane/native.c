@@ -145,32 +145,37 @@ static int number(const uint8_t *from, Py_ssize_t len, uint64_t *value)
     return 1;
 }
 
-/* Canonical base64 (RFC 4648, section 4). Returns the number of bytes, -1 if it is not. */
-static int base64(const uint8_t *from, Py_ssize_t len, uint8_t *to, int room)
+/* A string of canonical base64 (RFC 4648, section 4). Returns the number of bytes, -1 if it is not. */
+static int base64(Text *t, uint8_t *to, int room)
 {
-    if (len == 0)
-        return 0;
-    if (len % 4 || len / 4 * 3 > room)
+    if (!one(t, '"'))
         return -1;
-    int pad = from[len - 1] != '=' ? 0 : from[len - 2] != '=' ? 1 : 2;
-    Py_ssize_t whole = pad ? len - 4 : len;
-    uint8_t *out = to;
-    for (Py_ssize_t i = 0; i < whole; i += 4) {
-        int a = BASE64[from[i]], b = BASE64[from[i + 1]], c = BASE64[from[i + 2]], d = BASE64[from[i + 3]];
+    const uint8_t *p = t->at;
+    uint8_t *out = to, *last = to + room - 3;
+    int a, b, c, d;
+    for (; t->end - p > 4; p += 4, out += 3) {
+        a = BASE64[p[0]], b = BASE64[p[1]], c = BASE64[p[2]], d = BASE64[p[3]];
         if ((a | b | c | d) < 0)
+            break;
+        if (out > last)
             return -1;
-        *out++ = (uint8_t)(a << 2 | b >> 4);
-        *out++ = (uint8_t)(b << 4 | c >> 2);
-        *out++ = (uint8_t)(c << 6 | d);
+        out[0] = (uint8_t)(a << 2 | b >> 4);
+        out[1] = (uint8_t)(b << 4 | c >> 2);
+        out[2] = (uint8_t)(c << 6 | d);
     }
-    if (pad) {
-        int a = BASE64[from[whole]], b = BASE64[from[whole + 1]], c = pad == 1 ? BASE64[from[whole + 2]] : 0;
-        if ((a | b | c) < 0 || (pad == 2 ? b & 15 : c & 3))
+    if (t->end - p > 4 && *p != '"') {
+        a = BASE64[p[0]], b = BASE64[p[1]], c = p[2] == '=' ? 0 : BASE64[p[2]];
+        int two = p[2] != '=';
+        if ((a | b | c) < 0 || p[3] != '=' || (two ? c & 3 : b & 15) || out > last)
             return -1;
         *out++ = (uint8_t)(a << 2 | b >> 4);
-        if (pad == 1)
+        if (two)
             *out++ = (uint8_t)(b << 4 | c >> 2);
+        p += 4;
     }
+    if (p >= t->end || *p != '"')
+        return -1;
+    t->at = p + 1;
     return (int)(out - to);
 }
 
@@ -185,38 +190,38 @@ static int first(int *seen, int which)
     return 1;
 }
 
-/* The object "media": 1 if it is inbound audio, whose base64 is then `payload`. */
-static int chunk(Text *t, const uint8_t **payload, Py_ssize_t *size)
+/* The object "media": how many bytes of inbound audio are in it (they are then at `to`), or -1. */
+static int chunk(Text *t, uint8_t *to)
 {
     const uint8_t *key, *value;
     Py_ssize_t key_len, len;
-    int seen = 0;
+    int seen = 0, audio = -1;
     if (!one(t, '{'))
-        return 0;
+        return -1;
     do {
         if (!string(t, &key, &key_len) || !one(t, ':'))
-            return 0;
+            return -1;
         if (IS(key, key_len, "payload")) {
-            if (!first(&seen, PAYLOAD) || !string(t, payload, size))
-                return 0;
+            if (!first(&seen, PAYLOAD) || (audio = base64(t, to, MAX_AUDIO)) < 0)
+                return -1;
         } else if (IS(key, key_len, "track")) {
             if (!first(&seen, TRACK) || !string(t, &value, &len) || !IS(value, len, "inbound"))
-                return 0;
+                return -1;
         } else if (!any(t)) {
-            return 0;
+            return -1;
         }
     } while (one(t, ','));
-    return one(t, '}') && (seen & PAYLOAD);
+    return one(t, '}') ? audio : -1;
 }
 
 /* 1 if the text was the audio that is due, and was taken. */
 static int take(Slot *slot, const uint8_t *from, Py_ssize_t size)
 {
     Text t = {from, from + size};
-    const uint8_t *key, *value, *payload = NULL;
-    Py_ssize_t key_len, len, payload_len = 0;
+    const uint8_t *key, *value;
+    Py_ssize_t key_len, len;
     uint64_t sequence = 0;
-    int seen = 0;
+    int seen = 0, audio = -1;
     if (!one(&t, '{'))
         return 0;
     do {
@@ -233,7 +238,7 @@ static int take(Slot *slot, const uint8_t *from, Py_ssize_t size)
                 !is(value, len, slot->stream, (size_t)slot->stream_len))
                 return 0;
         } else if (IS(key, key_len, "media")) {
-            if (!first(&seen, MEDIA) || !chunk(&t, &payload, &payload_len))
+            if (!first(&seen, MEDIA) || (audio = chunk(&t, slot->audio + slot->audio_len)) < 0)
                 return 0;
         } else if (!any(&t)) {
             return 0;
@@ -244,8 +249,7 @@ static int take(Slot *slot, const uint8_t *from, Py_ssize_t size)
     space(&t);
     if (t.at != t.end || seen != (EVENT | SEQUENCE | STREAM | MEDIA) || sequence != slot->expected)
         return 0;
-    int audio = base64(payload, payload_len, slot->audio + slot->audio_len, MAX_AUDIO);
-    if (audio < 0 || slot->credit < audio + slot->cost)
+    if (slot->credit < audio + slot->cost)
         return 0;
     slot->audio_len += audio;
     slot->credit -= audio + slot->cost;
