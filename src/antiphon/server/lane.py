@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("antiphon.server.lane")
 
-
 MANY = 16
-BEAT_S = 0.005
-"""With so many sockets they are read in beats: two hundred times a second whatever comes is read at once, instead of
+BEAT_S = 0.010
+"""With so many sockets they are read in beats: a hundred times a second whatever comes is read at once, instead of
 waking up for nearly every message. Windows wait longer than that for one another anyway (``vad.GATHER_S``)."""
 
 
