@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 from antiphon.media.activity import ActivityBatch, form_of
 from antiphon.media.played import Played
 from antiphon.media.silero import Floats
+from antiphon.runtime.bell import Bell
 from antiphon.runtime.vad_member import Member
 
 NICENESS = 10
@@ -43,6 +44,8 @@ GATHER_PER_CALL_S = 0.0006
 calls it is cheap anyway and the wait would only delay the answer; so the wait grows with the calls, to 32 ms. The end
 of a turn is not delayed by it, as that is counted from when the caller fell silent; a barge-in is noticed by as much
 later."""
+AT_ONCE_S = 0.002
+"""A shorter wait is none: timers come by the millisecond, and each is a wake-up of its own."""
 RESTART_S, RESTART_MAX_S = 0.05, 5.0
 
 # slots, their windows by form, and what was played to each meanwhile
@@ -93,10 +96,11 @@ class SileroActivity:
         self._waiting: list[Member] = []
         self._waiting_since = 0.0
         self._under_way: list[list[Member]] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._bell: Bell | None = None
         self._blas: threadpool_limits | None = None
         self._backoff_s = RESTART_S
         self._last_error = ""
@@ -113,6 +117,7 @@ class SileroActivity:
         if self._loop is not None:
             raise RuntimeError("a voice activity detector is started once")
         self._loop = asyncio.get_running_loop()
+        self._bell = Bell(self._loop)
         if self._engine is None:
             self._weights = await asyncio.to_thread(load_weights)
         self._blas = threadpool_limits(1, user_api="blas")
@@ -148,6 +153,8 @@ class SileroActivity:
         if thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(thread.join)
+        if self._bell is not None:
+            self._bell.close()
         if self._blas is not None:
             self._blas.restore_original_limits()
             self._blas = None
@@ -181,8 +188,11 @@ class SileroActivity:
     def _gather(self) -> None:
         """Collects once the first that waits has waited long enough for the others."""
         if self._timer is None and self._loop is not None and self._thread is not None:
-            due = self._waiting_since + min(GATHER_S, GATHER_PER_CALL_S * len(self._members))
-            self._timer = self._loop.call_at(due, self._collect)
+            wait = min(GATHER_S, GATHER_PER_CALL_S * len(self._members))
+            if wait < AT_ONCE_S:
+                self._timer = self._loop.call_soon(self._collect)  # what came in this round of the loop goes together
+            else:
+                self._timer = self._loop.call_at(self._waiting_since + wait, self._collect)
 
     def left(self, member: Member) -> None:
         self._members.discard(member)
@@ -296,11 +306,7 @@ class SileroActivity:
             self._post(self._died, error)
 
     def _post(self, callback: Callable[[_T], None], value: _T) -> bool:
-        with contextlib.suppress(RuntimeError):  # the loop was closed without us: nobody is left to tell
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(callback, value)
-                return True
-        return False
+        return self._bell is not None and self._bell.ring(callback, value)
 
 
 def lower_priority() -> None:
