@@ -2,7 +2,8 @@
 
 The detector hears a voice fade, and finds its end some windows after its last loud sample. How many depends on the
 recording and on where the windows of 32 ms fall. What a caller sent is known to the sample, so the same detector
-can be asked again, without a server, clock or load: the server's wait less this and the endpointing delay is its own.
+can be asked again, without a server, clock or load: the server's wait less this and the endpointing delay is its own,
+but for the first quarter of a millisecond of the voice, which nobody hears yet.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Sequence
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from antiphon.media.activity import ActivityBatch
+from antiphon.media.codec import encode
 from antiphon.media.gate import Edge, Gate
 from antiphon.media.silero import WINDOW
+from antiphon.providers.tts.fake import tone
 from antiphon.runtime.vad import load_weights
-from bench.caller import Caller, Turn
+from bench.caller import QUIET, Caller, Turn
 
 FRAME_MS, SAMPLES_PER_MS = 20, 8
 EARLY_MS, LATE_MS = 200.0, 600.0
@@ -30,6 +33,12 @@ def sent_audio(caller: Caller) -> bytes:
         spoken = caller.utterances[turn.line].frames
         frames[turn.chunk - 1 : turn.chunk - 1 + len(spoken)] = spoken
     return b"".join(map(b64decode, frames))
+
+
+def onset_ms() -> float:
+    """How long the providers' voice sounds before callers count it as audible: it swells from nothing."""
+    voice = encode("mulaw", tone(1000 * SAMPLES_PER_MS, 1000))
+    return (len(voice) - len(voice.lstrip(QUIET))) / SAMPLES_PER_MS
 
 
 def tails_ms(callers: Sequence[Caller]) -> list[list[float | None]]:

@@ -22,7 +22,7 @@ from msgspec.structs import astuple
 from picows import WSError, ws_connect
 
 from bench.caller import DONE, FRAME_S, LOST_S, Caller, Echo, Jitter
-from bench.detector import tails_ms
+from bench.detector import onset_ms, tails_ms
 from bench.procstat import Cost, busy_ns, cost_of, waited_ns
 from bench.voice import noise_frames, utterances
 
@@ -72,7 +72,8 @@ class Step(msgspec.Struct, kw_only=True):
     """First audio minus the configured endpointing delay."""
     added_p99: float
     own_p50: float
-    """First audio minus the endpointing delay and what the detector needs; only where it was asked for."""
+    """First audio minus the endpointing delay, what the detector needs, and the voice's own beginning below what is
+    audible; only where it was asked for."""
     own_p99: float
     jitter_p99: float
     """By how many ms the server's frames came later than the one before them and its length."""
@@ -284,8 +285,9 @@ class Generator:
         """The server's own part of each wait, ms, as far as the detector's can be told."""
         if not self.spec.detector:
             return []
+        others_ms = self.spec.endpoint_ms + onset_ms()
         return [
-            1000 * turn.waited_s - tail - self.spec.endpoint_ms
+            1000 * turn.waited_s - tail - others_ms
             for caller, tails in zip(self.callers, tails_ms(self.callers), strict=True)
             for turn, tail in zip(caller.turns, tails, strict=True)
             if before.at <= turn.asked_at < after.at and turn.waited_s >= 0 and tail is not None

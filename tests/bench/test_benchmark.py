@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # bench is not part of the installed package
 
 from bench.caller import DONE, FRAME_S, Caller, Jitter  # noqa: E402
-from bench.detector import sent_audio, tails_ms  # noqa: E402
+from bench.detector import onset_ms, sent_audio, tails_ms  # noqa: E402
 from bench.load import LATE_MS, Generator, Spec, percentile  # noqa: E402
 from bench.procstat import busy_ns, cost_of, waited_ns  # noqa: E402
 from bench.voice import LINES, noise_frames, utterances  # noqa: E402
@@ -226,6 +226,16 @@ def test_the_detector_is_asked_what_it_needs_to_hear_the_end_of_a_question():
     assert len(tails) == 3
     assert all(tail is not None and -WINDOW_MS < tail < 130 for tail in tails)
     assert tails_ms([]) == []
+
+
+def test_the_voice_of_the_providers_swells_for_a_quarter_of_a_millisecond():
+    line = Line()
+    line.until_asked()
+    line.play(mulaw_encode(tone(8000, 800)))
+    waited_ms = 1000 * line.caller.turn.waited_s
+    before_ms = 1000 * (line.now - line.caller.turn.asked_at)
+    assert waited_ms - before_ms == pytest.approx(onset_ms())
+    assert onset_ms() == 0.25
 
 
 def test_nonsense_is_counted_and_a_lost_line_is_a_failed_call():
