@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from antiphon.kernel.interruption import Words, confirms, tokens, weigh
+from antiphon.kernel.interruption import Words, _by_first_word, _longest, confirms, prepare, tokens, weigh
+from antiphon.kernel.language_actions import requested
 from antiphon.kernel.policy import Policy
 from antiphon.languages import backchannels, load_languages
 
@@ -170,3 +171,15 @@ def test_a_partial_of_two_own_words_waits_for_the_next() -> None:
     assert not confirms("hostel fees", "hostel", "en-IN", POLICY, SAYING)
     assert confirms("hostel fees please tell", "hostel fees", "en-IN", POLICY, SAYING)
     assert confirms("no hostel fees", "no hostel", "en-IN", POLICY, SAYING), "a word of their own that stood in two"
+
+
+def test_what_was_prepared_is_not_made_when_somebody_speaks() -> None:
+    policy = Policy(
+        backchannels={"en-IN": ("quite so", "uh"), "hi-IN": ("accha ji",)}, language_requests={"hi-IN": ("in hindi",)}
+    )
+    prepare(policy)
+    made = _by_first_word.cache_info().misses, _longest.cache_info().misses
+    for language in policy.backchannels:
+        assert weigh("quite so", language, policy) is Words.BACKCHANNEL
+    assert requested("please go on in hindi", policy) == "hi-IN"
+    assert (_by_first_word.cache_info().misses, _longest.cache_info().misses) == made

@@ -26,6 +26,14 @@ OWN_IN_PARTIAL, OWN_IN_FINAL = 2, 3
 _APART = re.compile(r"[\s\u0964\u0965.,!?;:\"'()\[\]…]+")
 
 
+def prepare(policy: Policy) -> None:
+    """Makes the tables of all lists that ``policy`` has, so that a server's first caller does not wait for them."""
+    for language in policy.backchannels:
+        without_backchannels(("",), language, policy)
+    for phrases in policy.language_requests.values():
+        contains((), phrases)
+
+
 class Words(StrEnum):
     NONE = "none"
     BACKCHANNEL = "backchannel"

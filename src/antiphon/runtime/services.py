@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from antiphon.kernel import interruption
 from antiphon.kernel.events import AnyEvent
 from antiphon.kernel.policy import Policy
 from antiphon.media.gate import GateSettings
@@ -66,4 +67,5 @@ class Services:
     """The providers, each behind its breaker."""
 
     def __post_init__(self) -> None:
+        interruption.prepare(self.policy)
         object.__setattr__(self, "stages", Stages(self.providers, final_s=self.policy.final_ms / 1000))
