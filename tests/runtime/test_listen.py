@@ -226,7 +226,7 @@ def test_a_second_edge_while_it_feeds_feeds_no_preroll() -> None:
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "told"), [(-500.0, 64), (0.0, 64), (0.9, 64), (23.4, 87), (100.0, 164), (900.0, 164)]
+    ("late_ms", "told"), [(-500.0, 64), (0.0, 64), (0.9, 65), (22.998, 87), (23.4, 87), (100.0, 164), (900.0, 164)]
 )
 def test_the_end_of_speech_is_told_with_all_that_it_took_to_know_it(late_ms: float, told: int) -> None:
     """A frame, a batch and a thread come on top of the silent windows; what is out of all measure is not believed."""

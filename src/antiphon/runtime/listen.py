@@ -132,7 +132,7 @@ class Ear:
             self._post(SpeechStarted(edge.position_ms))
         else:
             self._speaking, self._quiet_from = False, edge.position_ms
-            ago = int(self._member.ago_ms(edge.position_ms))
+            ago = round(self._member.ago_ms(edge.position_ms))  # the clock is a little ahead: not a whole ms
             hangover = min(max(edge.hangover_ms, ago), edge.hangover_ms + LATE_MS)
             self._post(SpeechStopped(edge.position_ms, hangover))
 
