@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from antiphon.media import codec
-from antiphon.media.activity import FORGET_AFTER, WINDOW_BYTES, ActivityBatch
+from antiphon.media.activity import FORGET_AFTER, ActivityBatch
+from antiphon.media.forms import WINDOW_BYTES
 from antiphon.media.resample import resampled
 from antiphon.media.silero import CONTEXT, STATE, WINDOW, SileroBatch
 from antiphon.runtime.vad import load_weights

@@ -5,9 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from antiphon.media.activity import WINDOW_BYTES, ActivityBatch
+from antiphon.media.activity import ActivityBatch
 from antiphon.media.codec import mulaw_encode
 from antiphon.media.doze import DOZES_AFTER, WAKES_FOR, Doze
+from antiphon.media.forms import WINDOW_BYTES
 from antiphon.media.gate import Gate
 from antiphon.media.silero import WINDOW
 from antiphon.providers.tts.espeak import build

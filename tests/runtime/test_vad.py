@@ -11,7 +11,8 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from antiphon.media import codec
-from antiphon.media.activity import WINDOW_BYTES, ActivityBatch
+from antiphon.media.activity import ActivityBatch
+from antiphon.media.forms import WINDOW_BYTES
 from antiphon.media.gate import Gate
 from antiphon.media.played import Played
 from antiphon.providers.tts.espeak import build

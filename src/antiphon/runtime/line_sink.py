@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from antiphon.kernel.events import MAX_TEXT, AnyEvent, CallerHungUp, DigitPressed, LineDropped, TextTyped
-from antiphon.media.activity import WINDOW_BYTES, form_of
+from antiphon.media.forms import WINDOW_BYTES, form_of
 from antiphon.runtime.listen import Listener
 from antiphon.runtime.ports import Line
 from antiphon.runtime.words import WordsEar

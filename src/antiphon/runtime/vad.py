@@ -31,7 +31,8 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-from antiphon.media.activity import ActivityBatch, form_of
+from antiphon.media.activity import ActivityBatch
+from antiphon.media.forms import form_of
 from antiphon.media.played import Played
 from antiphon.media.silero import Floats
 from antiphon.runtime.bell import Bell

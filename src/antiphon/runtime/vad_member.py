@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from antiphon.media.activity import WINDOW_BYTES
+from antiphon.media.forms import WINDOW_BYTES
 from antiphon.media.gate import WINDOW_MS
 from antiphon.media.played import AHEAD_MS, Played, SpokenClock
 
