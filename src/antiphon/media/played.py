@@ -17,6 +17,11 @@ RINGS_MS = 1_000
 AHEAD_MS = 32
 """The playout clock may be late by this: what it plays was heard before it says so."""
 
+GAP_MS = 400.0
+"""A stream that is later than this has paused (somebody who presses to talk): it goes on from there."""
+FORGETS = 0.001
+"""Of the lateness of each window: the two ends' clocks drift apart by some ms in a minute."""
+
 
 class Played:
     """One line's. ``send`` and ``clear`` are told what the line is told; ``window`` is asked in order of time."""
@@ -58,21 +63,22 @@ class Played:
             self._line.clear(now)
             del self._audio[max(0, int(now * self._per_ms) - self._base) * self._sample :]
 
-    def window(self, end: float, size: int) -> bytes | None:
+    def window(self, end: float, size: int) -> bytearray | None:
         """The ``size`` bytes played up to ``end``, silence where nothing was.
 
         None: nothing was played in that time, nor so shortly before that it may still be heard.
         """
-        self.is_near = end - RINGS_MS < self._line.end
-        if not self.is_near:
+        if end - RINGS_MS >= self._line.end:
+            self.is_near = False
             return None
+        self.is_near = True
         last = (int(end * self._per_ms) - self._base) * self._sample
         first = last - size
         if first >= 0 and last <= len(self._audio):
-            return bytes(self._audio[first:last])
+            return self._audio[first:last]
         before = silence(self._codec, min(size, max(0, -first)) // self._sample)
-        found = bytes(self._audio[max(0, first) : max(0, last)])
-        return before + found + silence(self._codec, (size - len(before) - len(found)) // self._sample)
+        found = self._audio[max(0, first) : max(0, last)]
+        return bytearray(before) + found + silence(self._codec, (size - len(before) - len(found)) // self._sample)
 
 
 class SpokenClock:
@@ -80,18 +86,14 @@ class SpokenClock:
 
     __slots__ = ("origin",)
 
-    GAP_MS = 400.0
-    """Later than this, the stream has paused (somebody who presses to talk): it goes on from there."""
-    FORGETS = 0.001
-    """Of the lateness of each window: the two ends' clocks drift apart by some ms in a minute."""
-
     def __init__(self) -> None:
         self.origin = inf
 
     def note(self, now: float, received_ms: float) -> None:
         """So much of the stream has come by now."""
         found = now - received_ms
-        if found < self.origin or found > self.origin + self.GAP_MS:
-            self.origin = found
+        late = found - self.origin
+        if 0.0 <= late <= GAP_MS:
+            self.origin += FORGETS * late
         else:
-            self.origin += self.FORGETS * (found - self.origin)
+            self.origin = found

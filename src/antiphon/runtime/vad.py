@@ -23,7 +23,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import TypeVar
 
@@ -36,7 +36,7 @@ from antiphon.media.forms import form_of
 from antiphon.media.played import Played
 from antiphon.media.silero import Floats
 from antiphon.runtime.bell import Bell
-from antiphon.runtime.vad_member import Member
+from antiphon.runtime.vad_member import Member, Taken
 
 NICENESS = 10
 GATHER_S = 0.032
@@ -50,7 +50,7 @@ AT_ONCE_S = 0.002
 RESTART_S, RESTART_MAX_S = 0.05, 5.0
 
 # slots, their windows by form, and what was played to each meanwhile
-_Round = tuple[list[int], list[tuple[str, bytes]], list[bytes | None]]
+_Round = tuple[list[int], list[tuple[str, bytes]], list[bytearray | None]]
 _Job = tuple[list[int], list[_Round]]  # slots with a new owner, then one round after the other
 
 _T = TypeVar("_T")
@@ -205,54 +205,62 @@ class SileroActivity:
         if self._thread is None or self._under_way is not None:
             return
         waiting, self._waiting = self._waiting, []
-        # Round n holds the n-th waiting window of every call, so that a round has no call twice.
-        rounds: list[dict[str, tuple[list[Member], list[bytearray], list[bytes | None]]]] = []
+        rounds: list[_Round] = []
+        under_way: list[list[Member]] = []
+        while waiting:  # once as a rule: a round has the oldest window of each call, and no call twice
+            by: dict[str, Taken] = {}
+            waiting = self._take(waiting, by)
+            members: list[Member] = []
+            played: list[bytearray | None] = []
+            for taken in by.values():
+                members += taken.members
+                played += taken.played
+            if members:
+                audio = [(form, b"".join(taken.windows)) for form, taken in by.items()]
+                rounds.append(([member.slot for member in members], audio, played))
+                under_way.append(members)
+        if rounds:
+            self._under_way = under_way
+            fresh, self._fresh = list(self._fresh), set()
+            self._jobs.put((fresh, rounds))
+
+    def _take(self, waiting: list[Member], by: dict[str, Taken]) -> list[Member]:
+        """A window of each of them, by form. Returns those that have another one."""
+        more = []
+        form, taken = "", Taken()
         for member in waiting:
+            if member.lost:
+                self._make_up(member)
             if member.gone:
                 continue
-            self._make_up(member)
-            size, taken = member.window, member.take()
-            windows = len(taken) // size
-            for number in range(windows):
-                if number == len(rounds):
-                    rounds.append({})
-                members, pieces, played = rounds[number].setdefault(member.form, ([], [], []))
-                members.append(member)
-                played.append(member.played(windows - 1 - number))
-                pieces.append(taken if len(taken) == size else taken[number * size : (number + 1) * size])
-        if not rounds:
-            return
-        self._under_way = [[member for members, _, _ in by.values() for member in members] for by in rounds]
-        audio = [[(form, b"".join(pieces)) for form, (_, pieces, _) in by.items()] for by in rounds]
-        far = [[window for _, _, played in by.values() for window in played] for by in rounds]
-        slots = [[member.slot for member in members] for members in self._under_way]
-        fresh, self._fresh = list(self._fresh), set()
-        self._jobs.put((fresh, list(zip(slots, audio, far, strict=True))))
+            if member.form != form:
+                form = member.form
+                taken = by.setdefault(form, Taken())
+            if member.take(taken):
+                more.append(member)
+        return more
 
     def _answer(self, probabilities: list[list[float]]) -> None:
         rounds, self._under_way = self._under_way or [], None
         self._backoff_s = RESTART_S
         for members, found in zip(rounds, probabilities, strict=True):
             self.windows += len(found)
-            for member, probability in zip(members, found, strict=True):
-                self._tell(member, probability)
+            self._tell(members, found)
         if self._waiting:
             self._gather()
 
     def _make_up(self, member: Member) -> None:
         """Windows that were dropped are answered as the one before them: the call counts time by windows."""
         lost, member.lost = member.lost, 0
-        for _ in range(lost):
-            self._tell(member, member.last)
+        self._tell(lost * [member], lost * [member.last])
 
-    def _tell(self, member: Member, probability: float) -> None:
-        if member.gone:
-            return
-        member.last = probability
-        try:
-            member.on_window(probability)
-        except Exception as error:  # noqa: BLE001 - counted and reported; the other calls go on
-            self._callback_failed(member, error)
+    def _tell(self, members: Sequence[Member], probabilities: Sequence[float]) -> None:
+        for member, probability in zip(members, probabilities, strict=True):
+            member.last = probability
+            try:
+                member.on_window(probability)  # nobody's, if it has left
+            except Exception as error:  # noqa: BLE001 - counted and reported; the other calls go on
+                self._callback_failed(member, error)
 
     def _callback_failed(self, member: Member, error: Exception) -> None:
         self.failed_callbacks += 1

@@ -22,6 +22,17 @@ def _nobody(probability: float) -> None:
     """Whom a member tells that has left: the ear it told knows it, and they must not keep each other in memory."""
 
 
+class Taken:
+    """One window of each of some calls whose audio comes in the same form, and what was played to them meanwhile."""
+
+    __slots__ = ("members", "played", "windows")
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.windows: list[bytearray] = []
+        self.played: list[bytearray | None] = []
+
+
 class Member:
     """One call's buffer. Everything here runs on the loop's thread.
 
@@ -70,29 +81,39 @@ class Member:
         if self.gone:
             buffer.clear()
             return
-        waiting = len(buffer) - self._taken
         if self._due == self._taken + self.window:
             self._due = self._taken + self._limit
             if self._played is not None:
                 self._clock.note(self._owner.now_ms(), (self._base + len(buffer)) / self._bytes_per_ms)
             self._owner.complete(self)
-        excess = (waiting - self._limit) // self.window + 1
-        if excess > 0:
-            self._taken += excess * self.window
-            self._due = self._taken + self._limit
-            self.lost += excess
-            self._owner.dropped_windows += excess
-            self._let_go()
+        if len(buffer) >= self._due:
+            self._drop()
 
-    def take(self) -> bytearray:
-        """The complete windows, joined; a piece of one stays."""
-        start, buffer = self._taken, self.buffer
-        taken = len(buffer) - start
-        self._taken = end = start + taken - taken % self.window
-        self._due = end + self.window
-        whole = buffer[start:end]
+    def _drop(self) -> None:
+        """Too many wait: the oldest go."""
+        windows = (len(self.buffer) - self._taken - self._limit) // self.window + 1
+        self._taken += windows * self.window
+        self._due = self._taken + self._limit
+        self.lost += windows
+        self._owner.dropped_windows += windows
         self._let_go()
-        return whole
+
+    def take(self, taken: Taken) -> bool:
+        """Gives the oldest window, which is complete, and what was played during it. True: another one waits."""
+        buffer, start, size = self.buffer, self._taken, self.window
+        self._taken = end = start + size
+        self._due = end + size
+        waits = len(buffer) >= end + size
+        taken.members.append(self)
+        taken.windows.append(buffer[start:end])
+        if self._played is None:
+            taken.played.append(None)
+        else:
+            spoken = self._clock.origin + (self._base + end) / self._bytes_per_ms
+            taken.played.append(self._played.window(spoken + AHEAD_MS, size))
+        if end > 2 * self._kept:
+            self._let_go()
+        return waits
 
     def _let_go(self) -> None:
         if self._taken > 2 * self._kept:  # cut in large strokes
@@ -105,13 +126,6 @@ class Member:
     def recent(self, size: int) -> bytes:
         """The last bytes pushed; fewer if there are no more."""
         return bytes(self.buffer[-size:]) if size > 0 else b""
-
-    def played(self, windows_ago: int) -> bytes | None:
-        """What was played during one of the windows just taken, 0 being the last of them."""
-        if self._played is None:
-            return None
-        end = self._clock.origin + (self._base + self._taken - windows_ago * self.window) / self._bytes_per_ms
-        return self._played.window(end + AHEAD_MS, self.window)
 
     def ago_ms(self, position_ms: int) -> float:
         """See the port. Known only where something is played (``SpokenClock``)."""
