@@ -184,6 +184,17 @@ def test_the_first_hears_everything_on_one_stream() -> None:
     run(main())
 
 
+def test_pieces_are_as_long_as_the_least_patient_of_them_waits_for() -> None:
+    async def main() -> None:
+        frame_by_frame, some, more = Scribe("a"), Scribe("b"), Scribe("c")
+        some.piece_ms, more.piece_ms = 60, 100  # type: ignore[attr-defined]
+        for scribes, expected in (((more,), 100), ((more, some), 60), ((some, frame_by_frame), 0)):
+            chain: Chain[Transcriber] = Chain("stt", scribes, POLICY)
+            assert Hearing(chain, final_s=FINAL_S).piece_ms == expected
+
+    run(main())
+
+
 def test_an_utterance_without_a_sound_gets_its_final_too() -> None:
     async def main() -> None:
         call = Call(Scribe("a"))

@@ -55,7 +55,9 @@ class Room:
         played: Played | None = None,
         hangover_ms: int = 0,
         ahead: bool = True,
+        piece_ms: int = 0,
     ) -> None:
+        self.piece_ms = piece_ms
         self.facts: list[ev.AnyEvent] = []
         self.pushed = bytearray()
         self.left = 0
@@ -212,6 +214,34 @@ def test_an_utterance_finished_in_the_middle_of_speech_goes_on_as_the_next_one()
     second = room.audio(400)
     assert bytes(room.stream.fed) == first + second
     assert room.stream.finished == [(1, len(first))]
+
+
+@pytest.mark.parametrize("codec", ["mulaw", "alaw", "pcm16"])
+def test_a_transcriber_that_waits_for_more_gets_larger_pieces(codec: str) -> None:
+    room = Room(codec=codec, piece_ms=60)
+    before = room.audio(100)
+    room.window(0.9)
+    assert (bytes(room.stream.fed), room.stream.feeds) == (before, 1)
+    first = room.audio(40)
+    assert room.stream.feeds == 1
+    second = room.audio(140)
+    assert room.stream.feeds == 1 + 3
+    room.ear.finish(1)
+    assert bytes(room.stream.fed) == before + first + second
+    assert room.stream.finished == [(1, len(before + first + second))]
+    third = room.audio(20)
+    room.ear.hint("hi-IN")
+    assert bytes(room.stream.fed) == before + first + second + third, "said before another language is expected"
+
+
+def test_what_is_over_without_more_audio_is_not_fed_again() -> None:
+    room = Room(piece_ms=60)
+    room.audio(20)
+    room.window(0.9)
+    room.audio(60)
+    assert room.stream.feeds == 2
+    room.ear.finish(1)
+    assert room.stream.feeds == 2
 
 
 def test_a_second_edge_while_it_feeds_feeds_no_preroll() -> None:

@@ -51,6 +51,8 @@ MAX_TAG = 64
 MAX_VOICE = 200
 RATES = decimate.RATES
 """Hz: those that the voice activity detector takes, so that a caller's sound goes on as it came."""
+CHUNK_MS = 60
+"""A caller's sound is sent in such pieces: a message for each frame would cost three times this."""
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT, description="what was said or is to be said")]
 Tag = Annotated[str, Meta(max_length=MAX_TAG, description='BCP 47 tag such as "en-IN"; "" is unknown')]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -35,6 +36,7 @@ class Hearing:
         self.name = chain.members[0].name
         self.chain = chain
         self.final_s = final_s
+        self.piece_ms = min((getattr(member.provider, "piece_ms", 0) for member in chain.members), default=0)
 
     async def start(self) -> None:
         """Its members are started by themselves."""
@@ -87,11 +89,14 @@ class _Utterance:
     ``timer``: when its final is due, or when its transcriber is asked again.
     """
 
-    __slots__ = ("audio", "because", "ear", "is_finished", "number", "timer", "tried")
+    __slots__ = ("audio", "because", "ear", "is_finished", "number", "size", "timer", "tried")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.audio = bytearray()
+        self.audio: deque[bytes] = deque()
+        """As it was fed: joined only if somebody else is to hear it."""
+        self.size = 0
+        """Bytes in ``audio``."""
         self.tried: list[Member[Transcriber]] = []
         self.ear: _Ear | None = None
         self.because = ""
@@ -104,6 +109,7 @@ class _Stream:
         self._hearing = hearing
         self._chain = hearing.chain
         self._rate = sample_rate
+        self._room = KEEP_S * sample_rate * 2
         self._language = language
         self._on_heard = on_heard
         self._current = _Utterance(1)
@@ -122,10 +128,10 @@ class _Stream:
         current = self._current
         if not current.audio and not current.tried:
             self._assign(current, "")
-        room = KEEP_S * self._rate * 2
-        current.audio += pcm
-        if len(current.audio) > room:
-            del current.audio[: len(current.audio) - room]
+        current.audio.append(pcm)
+        current.size += len(pcm)
+        while current.size - len(current.audio[0]) >= self._room:
+            current.size -= len(current.audio.popleft())
         if current.ear is not None:
             current.ear.stream.feed(pcm)
 
@@ -230,7 +236,7 @@ class _Stream:
         """To a transcriber that did not hear it as it was said."""
         ear = utterance.ear
         if ear is not None and utterance.audio:
-            ear.stream.feed(bytes(utterance.audio))
+            ear.stream.feed(b"".join(utterance.audio)[-self._room :])
         if utterance.is_finished and utterance.ear is ear:
             self._ask_final(utterance)
 

@@ -2,7 +2,8 @@
 
 Every frame goes to the shared voice activity detector; while somebody speaks, and until the kernel
 says that the utterance is over, it also goes to the transcriber, beginning a little before the gate
-opened so that no first consonant is lost.
+opened so that no first consonant is lost. It is decoded in pieces as long as the transcriber would wait for anyway:
+most of what decoding a frame costs is the call.
 
 The last words are told once more, as words that may be all, when the voice pauses or has brought none for
 ``UNCHANGED_MS`` while the gate is open: what is begun for them then has a start on the gate, which waits longer.
@@ -103,6 +104,9 @@ class Ear:
         self._played = played
         self._feeding = False
         self._speaking = False
+        self._unfed = bytearray()
+        """In the line's codec: what the transcriber is to get with the next piece."""
+        self._piece_bytes = self._bytes(getattr(transcriber, "piece_ms", 0))
         # The transcriber counts its own utterances from 1; a resumed session does not begin there.
         self._offset = self._finished = first_utterance - 1
         self._failed: dict[int, str] = {}
@@ -115,7 +119,16 @@ class Ear:
     def on_audio(self, audio: bytes) -> None:
         self._member.push(audio)
         if self._feeding:
-            self._stream.feed(decode(self._codec, audio))
+            unfed = self._unfed
+            unfed += audio
+            if len(unfed) >= self._piece_bytes:
+                self._feed()
+
+    def _feed(self) -> None:
+        if self._unfed:
+            pcm = decode(self._codec, bytes(self._unfed))
+            self._unfed.clear()
+            self._stream.feed(pcm)
 
     def _on_window(self, probability: float) -> None:
         edge = self._gate.step(probability)
@@ -157,6 +170,7 @@ class Ear:
 
     def finish(self, utterance: int) -> None:
         self._untold, self._last_text = None, ""
+        self._feed()
         self._feeding = self._speaking
         self._finished = utterance
         self._stream.finish(utterance - self._offset)
@@ -165,6 +179,7 @@ class Ear:
             self._post(TranscriptionFailed(utterance, code))
 
     def hint(self, language: str) -> None:
+        self._feed()  # it is of an utterance that has begun before
         self._stream.hint(language)
 
     def _on_heard(self, heard: Heard) -> None:

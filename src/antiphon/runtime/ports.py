@@ -62,6 +62,10 @@ class Transcriber(Protocol):
     One that needs more for a final than ``Policy.final_ms`` gives says so with an attribute ``final_ms``: milliseconds
     from ``finish`` to the final, as a rule and with room to spare. Optional; ``assembly.policy_of`` reads it. The
     stage's own ``[stt.limits] first_s`` ends every wait, so more than that is of no use.
+
+    One that does nothing with audio before it has so many milliseconds of it says so with an attribute ``piece_ms``,
+    100 at most: an utterance then comes in such pieces instead of frame by frame, the last one shorter. Optional;
+    ``listen.Ear`` reads it.
     """
 
     name: str

@@ -16,6 +16,8 @@ from antiphon.runtime.ports import Heard
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=600_000)]
 PIECE_MS = 20
+UNHEARD_MS = 100
+"""Without partials nothing is done with audio: like one that recognises an utterance when it is over."""
 LOUD = 500
 """A piece of 20 ms with a sample above it, -36 dBFS, is speech; less is the line's noise."""
 
@@ -47,6 +49,7 @@ class FakeTranscriber:
     def __init__(self, settings: FakeTranscriberSettings) -> None:
         self.settings = settings
         self.faults = Faults(settings.fail_every, settings.hang_every)
+        self.piece_ms = PIECE_MS if settings.partial_ms else UNHEARD_MS
 
     async def start(self) -> None:
         pass

@@ -27,7 +27,7 @@ from antiphon.errors import MissingExtra, ProviderError
 from antiphon.providers.settings import convert
 from antiphon.providers.stt.faster_whisper_messages import Setup
 from antiphon.providers.stt.faster_whisper_pool import NAME, Pool
-from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words, check_rate
+from antiphon.providers.stt.utterances import PIECE_MS, Clip, Streams, UtteranceStream, Words, check_rate
 from antiphon.providers.stt.whisper_text import code_of, tag_of
 from antiphon.runtime.ports import Heard
 
@@ -78,6 +78,7 @@ class FasterWhisperTranscriber:
     """The ``Transcriber`` port over ``faster_whisper.WhisperModel``."""
 
     name = NAME
+    piece_ms = PIECE_MS
     final_ms = 5_000
     """Recognised when it is over, by this machine: without a GPU that takes seconds."""
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from antiphon.providers.failures import closed, refused
 from antiphon.providers.service_client import Seconds, ServiceClient, ServiceSettings
-from antiphon.providers.service_wire import RATES
+from antiphon.providers.service_wire import CHUNK_MS, RATES
 from antiphon.providers.settings import convert
 from antiphon.runtime.ports import Heard
 
@@ -34,6 +34,7 @@ class HttpTranscriberSettings(ServiceSettings, frozen=True, kw_only=True):
 
 class HttpTranscriber:
     name = "http"
+    piece_ms = CHUNK_MS
 
     def __init__(self, settings: HttpTranscriberSettings) -> None:
         self.client = ServiceClient("stt", settings)

@@ -20,6 +20,7 @@ from antiphon.kernel.events import MAX_TEXT
 from antiphon.providers.failures import failed
 from antiphon.providers.service_client import ServiceClient
 from antiphon.providers.service_wire import (
+    CHUNK_MS,
     MAX_AUDIO_BYTES,
     MAX_TAG,
     PING_S,
@@ -37,9 +38,6 @@ from antiphon.providers.websocket import Socket, connect
 from antiphon.runtime.ports import Heard
 
 log = logging.getLogger("antiphon.providers.stt.http")
-
-CHUNK_MS = 60
-"""Audio is sent in such pieces: a message for each frame would cost three times this."""
 
 MAX_UNSENT_S = 60
 """Audio that waits for a service which does not take it; more of it, and the service is given up. An utterance that is

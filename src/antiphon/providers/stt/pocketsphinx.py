@@ -27,7 +27,7 @@ from antiphon.errors import ConfigError, MissingExtra, ProviderError, ProviderTi
 from antiphon.providers.settings import convert
 from antiphon.providers.stt.pocketsphinx_messages import Setup
 from antiphon.providers.stt.pocketsphinx_pool import Pool
-from antiphon.providers.stt.pocketsphinx_stream import PocketsphinxStream
+from antiphon.providers.stt.pocketsphinx_stream import COALESCE_MS, PocketsphinxStream
 from antiphon.providers.stt.utterances import check_rate
 from antiphon.runtime.ports import Heard, Transcriber
 from antiphon.runtime.recording import hear
@@ -100,6 +100,7 @@ class PocketsphinxTranscriber:
     final_expected_ms = 50
     """It decodes while somebody speaks, on this machine: 20 to 35 ms were measured."""
     hears = ("en",)
+    piece_ms = COALESCE_MS
 
     def __init__(
         self,

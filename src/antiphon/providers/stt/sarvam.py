@@ -20,7 +20,7 @@ from antiphon.providers.endpoints import api_key, check_url
 from antiphon.providers.failures import failed, refused
 from antiphon.providers.sarvam_wire import BASE_URL, KEY_VARIABLE, WS_URL
 from antiphon.providers.settings import convert
-from antiphon.providers.stt.sarvam_settings import WHERE, SarvamTranscriberSettings
+from antiphon.providers.stt.sarvam_settings import CHUNK_MS, WHERE, SarvamTranscriberSettings
 from antiphon.runtime.ports import Heard
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class SarvamTranscriber:
 
     name = "sarvam"
     service = "sarvam_ai"
+    piece_ms = CHUNK_MS
     final_ms = 3_500
     """The socket's final takes a fraction of a second. Where none comes within ``final_s``, or there is no socket, REST
     is asked for the whole utterance, and there may be no partial that could stand in for it."""

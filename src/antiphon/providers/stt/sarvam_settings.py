@@ -14,6 +14,9 @@ Seconds = Annotated[float, Meta(gt=0, le=60)]
 Term = Annotated[str, Meta(min_length=1, max_length=64)]
 WHERE = "[stt] sarvam"
 
+CHUNK_MS = 100
+"""Audio is sent in such pieces: partials come every half second, and a message per frame would cost five times this."""
+
 
 class SarvamTranscriberSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All of them have defaults; ``SARVAM_API_KEY`` is needed.

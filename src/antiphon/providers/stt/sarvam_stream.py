@@ -26,14 +26,11 @@ from antiphon.providers.sarvam_wire import (
     standard_tag,
 )
 from antiphon.providers.stt.sarvam_link import Link
-from antiphon.providers.stt.sarvam_settings import SarvamTranscriberSettings
+from antiphon.providers.stt.sarvam_settings import CHUNK_MS, SarvamTranscriberSettings
 from antiphon.providers.stt.utterances import until
 from antiphon.runtime.ports import Heard
 
 log = logging.getLogger("antiphon.providers.stt.sarvam")
-
-CHUNK_MS = 100
-"""Audio is sent in such pieces: partials come every half second, and a message per frame would cost five times this."""
 
 MAX_CHUNK_MS = 1000
 """What had to wait is sent in pieces of at most this."""

@@ -30,6 +30,9 @@ SAMPLE_RATES = range(8000, 48_001)
 
 MAX_UTTERANCE_S = 60
 
+PIECE_MS = 100
+"""Where no guesses are asked for, nothing is done with an utterance before it is over."""
+
 SHORTEST_MS = 100
 """Below this there is no word; OpenAI's endpoint refuses it ("Minimum audio length is 0.1 seconds")."""
 

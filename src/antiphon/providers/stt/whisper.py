@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from antiphon.providers.failures import closed, failed
 from antiphon.providers.session import Session
 from antiphon.providers.settings import convert
-from antiphon.providers.stt.utterances import Clip, Streams, UtteranceStream, Words, check_rate
+from antiphon.providers.stt.utterances import PIECE_MS, Clip, Streams, UtteranceStream, Words, check_rate
 from antiphon.providers.stt.whisper_settings import WHERE, WhisperSettings, endpoint, form_of
 from antiphon.providers.stt.whisper_text import believed, confidence, mean_probability, tag_of
 from antiphon.runtime.ports import Heard
@@ -49,6 +49,7 @@ class WhisperTranscriber:
 
     def __init__(self, settings: WhisperSettings) -> None:
         self.settings = settings
+        self.piece_ms = 0 if settings.interim_ms else PIECE_MS
         self.endpoint = endpoint(settings)
         self._streams = Streams(self.name)
         self._session = Session(
