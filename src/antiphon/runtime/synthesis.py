@@ -19,6 +19,7 @@ from antiphon.kernel.events import AnyEvent, ReplyGenerated, SegmentSynthesized,
 from antiphon.media.codec import encode
 from antiphon.runtime.chain import Chain, Member
 from antiphon.runtime.ports import Sound, Synthesizer
+from antiphon.runtime.together import Together
 from antiphon.runtime.track import Track
 from antiphon.runtime.voicing import Rehearsal, voiced
 
@@ -195,21 +196,31 @@ class Synthesis:
         return self._number(turn, item) if item.text and self._task is asyncio.current_task() else number
 
     async def _speak_with(self, member: Member[Synthesizer], turn: int, number: int, item: Item) -> None:
+        """The first piece is heard at once; of those that follow, what comes without a wait is taken together."""
         track, me = self._track, asyncio.current_task()
+
+        def add(sound: Sound) -> None:
+            if self._task is not me:
+                return
+            first = track.sounding != number
+            words = tuple((word.char, word.sample) for word in sound.words)
+            if not track.add(turn, number, item.text, encode(track.line.codec, sound.pcm), words):
+                raise _failed(member.name, "gave more audio for one segment than a line holds", "tts.too_long")
+            if first:
+                self._post(SegmentSynthesized(turn, item.attempt, number, member.name))
+            if (first or track.is_dry) and self._task is me:
+                track.play()
+
+        together = Together(add, track.line.sample_rate)
         async with aclosing(self._sounds(member, item)) as sounds:
-            async for sound in sounds:
-                if self._task is not me:
-                    return
-                if not sound.pcm:
-                    continue
-                first = track.sounding != number
-                words = tuple((word.char, word.sample) for word in sound.words)
-                if not track.add(turn, number, item.text, encode(track.line.codec, sound.pcm), words):
-                    raise _failed(member.name, "gave more audio for one segment than a line holds", "tts.too_long")
-                if first:
-                    self._post(SegmentSynthesized(turn, item.attempt, number, member.name))
-                if (first or track.is_dry) and self._task is me:
-                    track.play()
+            try:
+                async for sound in sounds:
+                    if self._task is not me:
+                        return
+                    if sound.pcm:
+                        together.take(sound, now=track.sounding != number or track.is_dry)
+            finally:
+                together.end()
 
     def _sounds(self, member: Member[Synthesizer], item: Item) -> AsyncGenerator[Sound, None]:
         if item.rehearsal is not None:
