@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from antiphon.errors import ProviderError, ProviderTimeout
 from antiphon.runtime.chain import Chain, Member, gave_up, is_cancelled_by_us
+from antiphon.runtime.deadline import Deadline
 from antiphon.runtime.ports import Act, ReplyEnd, ReplyPart, ReplyRequest, Responder
 
 Rerouted = Callable[[str, str, str], None]
@@ -183,7 +184,7 @@ class _Request:
         self._entered = False
         self._parts: AsyncGenerator[ReplyPart, None] | None = None
         # Effects: their time is not the model's.
-        self._clock: asyncio.Timeout | None = None
+        self._deadline = Deadline()
         self._left = 0.0
         """What the model has left of the present wait while an effect runs."""
         self._acting = 0
@@ -236,11 +237,12 @@ class _Request:
     async def _wait(self, left: float, limit: float, code: str) -> ReplyPart | None:
         assert self._parts is not None  # noqa: S101 - lead_in comes first
         self._left = max(left, 0.0)
+        until = None if self._acting else asyncio.get_running_loop().time() + self._left
         try:
-            async with asyncio.timeout(None if self._acting else self._left) as self._clock:
-                part = await anext(self._parts, None)
-                self.is_complete = part is None or isinstance(part, ReplyEnd)
-                return part
+            part = await self._deadline.wait(anext(self._parts), until)
+        except StopAsyncIteration:
+            self.is_complete = True
+            return None
         except TimeoutError:
             name = self.member.name
             text = f"{name} gave nothing useful for {limit:.1f} s"
@@ -249,22 +251,21 @@ class _Request:
             if is_cancelled_by_us():
                 raise
             raise gave_up(self.member.name, "llm") from None
-        finally:
-            self._clock = None
+        self.is_complete = isinstance(part, ReplyEnd)
+        return part
 
     async def _act(self, name: str, kind: str, arguments: str) -> str:
         loop = asyncio.get_running_loop()
         self._acting += 1
         if self._acting == 1:
             self._acting_since = loop.time()
-            if self._clock is not None and (until := self._clock.when()) is not None and not self._clock.expired():
+            if (until := self._deadline.until) is not None:
                 self._left = max(until - loop.time(), 0.0)
-                self._clock.reschedule(None)
+                self._deadline.move(None)
         try:
             return await self._act_with(name, kind, arguments)
         finally:
             self._acting -= 1
             if not self._acting:
                 self._acted += loop.time() - self._acting_since
-                if self._clock is not None and not self._clock.expired():
-                    self._clock.reschedule(loop.time() + self._left)
+                self._deadline.move(loop.time() + self._left)

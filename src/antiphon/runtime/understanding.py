@@ -10,6 +10,7 @@ from antiphon.errors import ProviderTimeout
 from antiphon.kernel.events import Passage
 from antiphon.kernel.history import Message
 from antiphon.runtime.chain import Chain, Named, gave_up, is_cancelled_by_us
+from antiphon.runtime.deadline import Deadline
 from antiphon.runtime.ports import Classifier, Intent, Retriever
 
 P = TypeVar("P", bound=Named)
@@ -35,10 +36,10 @@ async def find_passages(chain: Chain[Retriever], text: str, language: str, histo
 async def _ask(chain: Chain[P], call: Callable[[P], Awaitable[T]]) -> T:
     member, limit = chain.members[0], chain.policy.first_s
     member.enter()
+    deadline = Deadline()
     error: BaseException | None = None
     try:
-        async with asyncio.timeout(limit):
-            return await call(member.provider)
+        return await deadline.wait(call(member.provider), asyncio.get_running_loop().time() + limit)
     except TimeoutError:
         code = f"{chain.stage}.timeout"
         error = ProviderTimeout(

@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from antiphon.errors import ProviderError, ProviderTimeout
 from antiphon.runtime.chain import Chain, Member, gave_up, is_cancelled_by_us
+from antiphon.runtime.deadline import Deadline
 from antiphon.runtime.ports import Sound, Synthesizer
 from antiphon.runtime.tape import Tape
 
@@ -30,13 +31,13 @@ async def voiced(
     member.enter()
     loop, policy = asyncio.get_running_loop(), chain.policy
     began = loop.time()
-    begun, until = False, began + policy.first_s
+    begun, until, deadline = False, began + policy.first_s, Deadline()
     error: BaseException | None = None
     try:
         async with aclosing(
             member.provider.synthesize(text, language=language, sample_rate=rate, voice=voice)
         ) as sounds:
-            while (sound := await _next(sounds, until)) is not None:
+            while (sound := await _next(sounds, deadline, until)) is not None:
                 if sound.pcm and not begun:
                     begun = True
                     member.lateness.note(loop.time() - began)
@@ -60,10 +61,12 @@ async def voiced(
         error = None  # it holds this frame, and would be held by it until a full collection
 
 
-async def _next(sounds: AsyncGenerator[Sound, None], until: float) -> Sound | None:
+async def _next(sounds: AsyncGenerator[Sound, None], deadline: Deadline, until: float) -> Sound | None:
     """None at the end. Raises ``TimeoutError`` at ``until``, by the loop's clock."""
-    async with asyncio.timeout_at(until):
-        return await anext(sounds, None)
+    try:
+        return await deadline.wait(anext(sounds), until)
+    except StopAsyncIteration:
+        return None
 
 
 class Rehearsal:
