@@ -262,6 +262,9 @@ class _Wheel(PacingWheel):
     def join(self, member: object) -> None:
         pass
 
+    def look(self, member: object) -> None:
+        pass
+
     def leave(self, member: object) -> None:
         pass
 

@@ -254,8 +254,10 @@ class Playout:
         reel, line = self._reel, self._line
         if reel.unsent and reel.unsent[0].closed and reel.unsent[0].end <= self._sent:
             return now
+        left = reel.base + len(reel.audio) - self._sent
+        if left >= self._message and not self.paused:  # as a rule
+            return max(now, min(line.end - self._lead_ms + self._message_ms, reel.live[0].due + self._grace_ms))
         at = inf
-        left = reel.end - self._sent
         complete = self._ended and reel.closed
         if left and not self.paused:
             ahead = self._lead_ms - self._message_ms
@@ -293,7 +295,7 @@ class Playout:
         live = reel.live
         while live and live[0].due + self._grace_ms <= now:
             self._play(edges)
-        if self._sent < reel.end or now < line.end + line.lag:
+        if self._sent < reel.base + len(reel.audio) or now < line.end + line.lag:
             return
         if self._ended and reel.closed:
             if not live:

@@ -22,7 +22,7 @@ from antiphon.kernel.events import (
 )
 from antiphon.kernel.history import whole_words
 from antiphon.media.played import Played
-from antiphon.media.playout import SLACK_MS, Edge, Playout
+from antiphon.media.playout import Edge, Playout
 from antiphon.runtime.pacing import PacingWheel
 from antiphon.runtime.ports import Line
 
@@ -63,8 +63,6 @@ class Track:
         """The first place of the present attempt."""
         self._started: set[int] = set()
         self._current = -1
-        self._idle_until = 0.0
-        """Of the wheel's time, ms: playout has nothing to send or tell before, unless something is changed in it."""
 
     # -- filling ----------------------------------------------------------------------------------
 
@@ -96,7 +94,7 @@ class Track:
         """More of a segment, in the line's codec; ``words`` as in ``media.playout``. False: there is no room for it."""
         if turn != self.turn:
             return False
-        self._idle_until = 0.0
+        self._wheel.look(self)
         if number == self.sounding:
             return self._playout.add(turn, len(self._places) - 1, audio, words)
         place = len(self._places)
@@ -110,8 +108,9 @@ class Track:
     def end_segment(self, turn: int) -> None:
         """The sounding segment is complete."""
         if turn == self.turn and self.sounding >= 0:
-            self.sounding, self._idle_until = -1, 0.0
+            self.sounding = -1
             self._playout.end_segment(turn, len(self._places) - 1, self._text)
+            self._wheel.look(self)
 
     def end(self, generated: ReplyGenerated) -> None:
         """Nothing more comes in this attempt."""
@@ -121,7 +120,6 @@ class Track:
 
     def play(self) -> None:
         """There is something to send."""
-        self._idle_until = 0.0
         self._wheel.join(self)
 
     # -- taking back ------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ class Track:
         turn, number = self.turn, self.sounding
         if number < 0:
             return None
-        self._idle_until = 0.0
+        self._wheel.look(self)
         left = self._playout.cut_tail(turn) if self.is_heard else None
         self.sounding = -1
         if left is None:
@@ -154,7 +152,7 @@ class Track:
 
     def abandon(self) -> None:
         """Drops what of the present attempt has not begun to be sent, save the rest of a segment that is heard."""
-        self._idle_until = 0.0
+        self._wheel.look(self)
         first = len(self._places) if self.is_heard else self._first_place
         if not self.is_heard:
             self.sounding = -1
@@ -172,7 +170,7 @@ class Track:
         return stopped
 
     def pause(self) -> None:
-        self._idle_until = 0.0
+        self._wheel.look(self)
         if self._playout.pause(self._wheel.now_ms()):
             self._clear()
 
@@ -190,10 +188,8 @@ class Track:
 
     # -- what is heard ----------------------------------------------------------------------------
 
-    def pump(self, now_ms: float) -> bool:
+    def pump(self, now_ms: float) -> float | None:
         """Sends what is due (``Paced``)."""
-        if now_ms < self._idle_until:
-            return True
         out, edges = self._playout.pull(now_ms)
         line, sent = self.line, False
         for piece in out:
@@ -210,12 +206,10 @@ class Track:
             # The dry spell is over in the middle of a segment: the caller hears the agent again.
             self.is_dry = False
             self._post(SegmentStarted(self.turn, self._current))
-        due = self._playout.due(now_ms)
-        self._idle_until = due - SLACK_MS if due is not None else 0.0
-        return due is not None
+        return self._playout.due(now_ms)
 
     def on_mark(self, name: str) -> None:
-        self._idle_until = 0.0
+        self._wheel.look(self)
         for edge in self._playout.on_mark(name, self._wheel.now_ms()):
             self._report(edge)
 

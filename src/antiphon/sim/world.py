@@ -135,7 +135,7 @@ class World:
         self.over = asyncio.Event()
         self.journal = SimJournal(plan.journal)
         self.writer = JournalWriter(self.journal)
-        self.wheel = PacingWheel(self.loop, tick_s=0.05, slots=1)
+        self.wheel = PacingWheel(self.loop, beat_s=0.05)
         self.main = asyncio.current_task()
         self.classifier: SimClassifier
         self.retriever: SimRetriever
