@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.media.segmenter import speakable
-from antiphon.media.speakable import Spoken
+from antiphon.media.speakable import _STEPS, Spoken
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,18 @@ def test_replace_keeps_groups_and_knows_where_each_character_came_from() -> None
     assert spoken.origin == [0, 1, 2, 3, 4, 5, 5, 11, 12, 13]
     spoken.replace(re.compile(r"[a-z]+"), lambda match: ["x"] if match[0] == "ab" else None)
     assert spoken.text == "x <cd! gh"
+
+
+MARKS = (
+    *"ab1 .,:;!?()'/\\`~[]<>*_|#+-\n\t",
+    *"\u2022\u2023\u25e6\u25aa\u2013\u2014\u00a0\u200d\ufe0f\u20e3\U0001f600\u2b50\u093f",
+    *("  ", "---", "**", "```", "https://x.y", "<br>", "| ", "- ", "> ", "# ", "1. "),
+)
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=12).map("".join))
+def test_a_text_that_is_spared_the_steps_would_come_out_of_them_as_it_is(text: str) -> None:
+    whole = text
+    for pattern, instead in _STEPS:
+        whole = pattern.sub(instead, whole)
+    assert speakable(text) == (whole.strip() if any(char.isalnum() for char in whole) else "")

@@ -33,12 +33,17 @@ _STEPS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\s+"), " "),
 )
 
+_MARKED: Final = re.compile(rf"[`~\[<>*_|#+\\\u2022\u2023\u25e6\u25aa\u2013{_EMOJI}-]|[^\S ]|  |^ | $")
+"""What any of the steps begins with. Most sentences have nothing of it, and are spared them all."""
+
 
 def speakable(text: str) -> str:
     """``text`` without markdown, HTML tags and emoji, in one line; ``""`` if no letter or digit is left."""
-    for pattern, instead in _STEPS:
-        text = pattern.sub(instead, text)
-    return text.strip() if any(char.isalnum() for char in text) else ""
+    if _MARKED.search(text):
+        for pattern, instead in _STEPS:
+            text = pattern.sub(instead, text)
+        text = text.strip()
+    return text if any(char.isalnum() for char in text) else ""
 
 
 class Spoken:
