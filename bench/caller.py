@@ -241,7 +241,7 @@ class Caller(WSListener):
         self.sent = sent = sent + 1
         transport.send(TEXT, b"".join((_head(sent), payload, self._tail)))
         # Most of the time the agent speaks, and there is nothing to decide.
-        if state != LISTENING or due > self.played_until or self.finishing:
+        if state != LISTENING or due > self.played_until:
             self._decide(due)
 
     def _decide(self, due: float) -> None:
@@ -254,7 +254,7 @@ class Caller(WSListener):
             if due - self.turn.asked_at > LOST_S:
                 self.state, self.began = GREETED, due  # an answer later than that is heard out like a greeting
         elif self.finishing:
-            self.hang_up()
+            pass
         elif (self.state == LISTENING and due - self.played_until > self._pause) or (
             self.state == GREETED and due - self.began > GREETING_S
         ):
@@ -274,8 +274,13 @@ class Caller(WSListener):
         return self.random.uniform(0.6, 1.4)
 
     def finish(self) -> None:
-        """Asks nothing more; hangs up when the last question is answered or lost."""
+        """Asks nothing more, but stays on the line: hundreds who hang up at once are work that the others wait for."""
         self.finishing = True
+
+    @property
+    def is_answered(self) -> bool:
+        """The last question was answered, or is lost."""
+        return self.state not in (SPEAKING, WAITING)
 
     def hang_up(self) -> None:
         self.state = DONE

@@ -210,7 +210,7 @@ class Generator:
         for caller in self.callers:
             caller.finish()
         for _ in range(int((LOST_S + 4) / 0.05)):
-            if all(caller.state == DONE for caller in self.callers):
+            if all(caller.is_answered for caller in self.callers):
                 break
             await asyncio.sleep(0.05)
         for caller in self.callers:

@@ -101,6 +101,9 @@ def test_speaks_the_protocol_as_documented():
     assert {len(b64decode(message["media"]["payload"])) for _, message in media} == {160}
     line.caller.finish()
     line.ticks(10)
+    assert line.caller.is_answered
+    assert line.of("stop") == [], "it waits for the others, as hundreds of calls that end at once are work"
+    line.caller.hang_up()
     assert line.sent[-1][1]["event"] == "stop"
     assert line.caller.state == DONE
     assert not line.caller.failed

@@ -198,6 +198,25 @@ def test_three_hundred_calls_get_what_each_would_get_alone():
         assert found == pytest.approx(expected, abs=2e-6)
 
 
+def test_more_windows_than_a_job_holds_are_answered_by_the_next(monkeypatch):
+    monkeypatch.setattr("antiphon.runtime.vad.MOST_WINDOWS", 4)
+    sizes = []
+
+    async def scenario(detector):
+        listeners = [Listener() for _ in range(11)]
+        members = [detector.join("mulaw", listener) for listener in listeners]
+        for member in members:
+            member.push(b"\xff" * 256)
+        for member in members[:4]:  # all of the first job
+            member.leave()
+        for listener in listeners[4:]:
+            await listener.until(1)
+        assert [len(listener.heard) for listener in listeners] == 4 * [0] + 7 * [1]
+
+    run(scenario, engine=lambda: Flat(lambda slots: (sizes.append(len(slots)), [0.25] * len(slots))[1]))
+    assert sizes == [4, 3]
+
+
 def test_calls_come_and_go_while_it_runs():
     windows = 12
     audio = codec.encode("mulaw", noise(windows * 256, 5))

@@ -30,7 +30,7 @@ Linux only (epoll). One thread: the event loop's.
 #define MAX_AUDIO 1024    /* of one message */
 #define MAX_PIECE 1024
 #define MAX_STREAM 64
-#define MAX_EVENTS 1024
+#define MAX_EVENTS 64 /* read at once: others have something to do, too */
 
 typedef struct Slot Slot;
 
@@ -615,13 +615,13 @@ static PyObject *lane_join(Lane *self, PyObject *args)
 }
 
 PyDoc_STRVAR(poll_doc,
-"poll()\n--\n\nReads what there is, without waiting. To be called by the event loop when fileno() is readable.");
+"poll()\n--\n\nReads up to 64 sockets, without waiting; True: more may be ready. For the event loop, when fileno() is readable.");
 
 static PyObject *lane_poll(Lane *self, PyObject *Py_UNUSED(none))
 {
     struct epoll_event events[MAX_EVENTS];
     if (self->is_polling)
-        Py_RETURN_NONE; /* its buffer is in use */
+        Py_RETURN_FALSE; /* its buffer is in use */
     int count = epoll_wait(self->epoll, events, MAX_EVENTS, 0);
     if (count < 0 && errno != EINTR)
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -635,7 +635,7 @@ static PyObject *lane_poll(Lane *self, PyObject *Py_UNUSED(none))
         Py_DECREF(slot);
     }
     self->is_polling = 0;
-    Py_RETURN_NONE;
+    return PyBool_FromLong(count == MAX_EVENTS);
 }
 
 PyDoc_STRVAR(fileno_doc, "fileno()\n--\n\nReadable when one of the sockets is.");

@@ -47,6 +47,8 @@ of a turn is not delayed by it, as that is counted from when the caller fell sil
 later."""
 AT_ONCE_S = 0.002
 """A shorter wait is none: timers come by the millisecond, and each is a wake-up of its own."""
+MOST_WINDOWS = 256
+"""In one job: a larger batch is hardly cheaper for each of them, and putting it together holds up the answers."""
 RESTART_S, RESTART_MAX_S = 0.05, 5.0
 
 # slots, their windows by form, and what was played to each meanwhile
@@ -204,7 +206,7 @@ class SileroActivity:
         self._timer = None
         if self._thread is None or self._under_way is not None:
             return
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[:MOST_WINDOWS], self._waiting[MOST_WINDOWS:]
         rounds: list[_Round] = []
         under_way: list[list[Member]] = []
         while waiting:  # once as a rule: a round has the oldest window of each call, and no call twice
@@ -223,6 +225,8 @@ class SileroActivity:
             self._under_way = under_way
             fresh, self._fresh = list(self._fresh), set()
             self._jobs.put((fresh, rounds))
+        elif self._waiting:
+            self._gather()
 
     def _take(self, waiting: list[Member], by: dict[str, Taken]) -> list[Member]:
         """A window of each of them, by form. Returns those that have another one."""

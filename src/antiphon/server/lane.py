@@ -80,7 +80,13 @@ class Lanes:
         self._beat = None
         if lane is not None and loop is not None and len(lane) >= MANY:
             self._beat = loop.call_later(BEAT_S, self._read)
-            lane.poll()
+            self._read_some()
+
+    def _read_some(self) -> None:
+        """Some sockets, and the others in the loop's next round: a burst of reading holds up the answers."""
+        lane, loop = self._lane, self._loop
+        if lane is not None and loop is not None and lane.poll():
+            loop.call_soon(self._read_some)
 
 
 class Passage:
