@@ -31,7 +31,8 @@ from antiphon.stores.choice import COMMAND_LINE, settle
 DEFAULT_FILE = "antiphon.toml"
 PREFIX = "ANTIPHON_"
 
-RESERVED = frozenset({FILE_VARIABLE, KEY_VARIABLE, "ANTIPHON_CONFIG"})
+RESERVED = frozenset({FILE_VARIABLE, KEY_VARIABLE, "ANTIPHON_CONFIG", "ANTIPHON_LANE"})
+"""Not settings; the last is for building the package."""
 
 NO_FALLBACK = frozenset({"intent", "retrieval"})
 """A turn goes on without an intent or passages, so these have nobody to fall back to."""
