@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -23,16 +24,25 @@ FLAGS = ("-O2", "-fPIC", "-shared", "-Wall")
 
 class LaneBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
+    made = ""
+    """The folder that the wheel's copy is compiled in."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         wanted = os.environ.get("ANTIPHON_LANE", "")
-        if self.target_name != "wheel" or wanted == "no":
+        if self.target_name != "wheel":
             return
         name = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
         root = Path(self.root)
         # What runs from its sources needs it there; a wheel is given a copy, and the sources stay as they are.
         editable = version == "editable"
-        target = root / SOURCE.parent / name if editable else Path(tempfile.mkdtemp()) / name
+        if editable:
+            target = root / SOURCE.parent / name
+            target.unlink(missing_ok=True)
+        if wanted == "no":
+            return
+        if not editable:
+            self.made = tempfile.mkdtemp()
+            target = Path(self.made) / name
         problem = compiled(root / SOURCE, target)
         if problem and wanted == "yes":
             raise RuntimeError(f"{SOURCE} cannot be compiled: {problem}")
@@ -42,6 +52,10 @@ class LaneBuildHook(BuildHookInterface[Any]):
             build_data["force_include"][str(target)] = f"antiphon/lane/{name}"
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if self.made:
+            shutil.rmtree(self.made, ignore_errors=True)
 
 
 def compiled(source: Path, target: Path) -> str:

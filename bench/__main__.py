@@ -84,9 +84,9 @@ def _run(options: argparse.Namespace, chosen: list[Contender], pair: tuple[int, 
     if "search" in options.parts:
         report.limits = [run.limit(each) for each in chosen if each.search]
     if "answer" in options.parts:
-        run.answers(answering, options.rounds)
+        run.answers(answering, options.talk_rounds)
     if "cutoff" in options.parts:
-        run.cutoffs(answering, options.rounds)
+        run.cutoffs(answering, options.talk_rounds)
     if "stages" in options.parts:
         report.stages = stages.run(options.rounds, STAGE_S, pair[0], run.measure)
         print("\n" + stages.table(report.stages))
@@ -145,6 +145,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", help=f"of the run (default {','.join(PARTS)})")
     parser.add_argument("--calls", help="concurrent calls of the rounds, for all contenders (default: each its own)")
     parser.add_argument("--rounds", type=int, help="default 3; figures are their medians")
+    parser.add_argument("--talk-rounds", type=int, help="of the parts answer and cutoff (default: as --rounds)")
     parser.add_argument("--seconds", type=float, help="measured seconds a step (default 20)")
     parser.add_argument("--echo-seconds", type=float, default=6.0, help="the same for the floor (default 6)")
     parser.add_argument("--quick", action="store_true", help="one round of 12 s: to see where one stands")
@@ -156,6 +157,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="under 60 s: does it work at all?")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
+    options.talk_rounds = options.talk_rounds or options.rounds
     options.seconds = options.seconds or (12.0 if options.quick else 20.0)
     if options.stages:
         options.only, options.parts = "antiphon", "stages"

@@ -84,7 +84,7 @@ def missing(wheel: Path) -> list[str]:
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     ]
-    if shutil.which("cc"):
+    if sys.platform == "linux" and shutil.which("cc") and os.environ.get("ANTIPHON_LANE") != "no":
         wanted.append(f"antiphon/lane/_native{sysconfig.get_config_var('EXT_SUFFIX')}")
     info = next(name.partition("/")[0] for name in names if name.endswith(".dist-info/METADATA"))
     wanted += [f"{info}/licenses/{name}" for name in ("LICENSE", "NOTICE", "src/antiphon/data/silero/LICENSE")]

@@ -198,8 +198,8 @@ def test_three_hundred_calls_get_what_each_would_get_alone():
         assert found == pytest.approx(expected, abs=2e-6)
 
 
-def test_more_windows_than_a_job_holds_are_answered_by_the_next(monkeypatch):
-    monkeypatch.setattr("antiphon.runtime.vad.MOST_WINDOWS", 4)
+def test_more_calls_than_a_job_holds_are_answered_by_the_next(monkeypatch):
+    monkeypatch.setattr("antiphon.runtime.vad.MOST_CALLS", 4)
     sizes = []
 
     async def scenario(detector):

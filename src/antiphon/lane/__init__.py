@@ -20,9 +20,12 @@ def is_compiled() -> bool:
     return True
 
 
-def open_lane() -> Lane | None:
-    """A lane of one's own; ``None`` where it was not compiled. Raises ``OSError`` without a free file descriptor."""
+def open_lane(many: int = 0) -> Lane | None:
+    """A lane of one's own; ``None`` where it was not compiled. From ``many`` sockets on, sinks get whole pieces.
+
+    Raises ``OSError`` without a free file descriptor.
+    """
     if not is_compiled():
         return None
-    lane: Lane = import_module("antiphon.lane._native").Lane()
+    lane: Lane = import_module("antiphon.lane._native").Lane(many)
     return lane

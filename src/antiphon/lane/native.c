@@ -37,7 +37,7 @@ typedef struct Slot Slot;
 typedef struct {
     PyObject_HEAD
     int epoll;
-    Py_ssize_t joined;
+    Py_ssize_t joined, many;
     Slot **by_fd; /* who joined last with this number: a closed one may be taken by another connection */
     int fds;
     char is_polling;
@@ -57,6 +57,7 @@ struct Slot {
     int64_t cost;
     int64_t messages;
     int64_t audio_bytes;
+    int64_t given; /* bytes of audio, to the sink */
     int piece;
     int stream_len;
     int audio_len;
@@ -276,6 +277,10 @@ static void failed(Slot *slot)
         if (told == NULL)
             PyErr_WriteUnraisable(owner);
         Py_DECREF(owner);
+    } else { /* it left meanwhile */
+        PyErr_Restore(type, error, trace);
+        PyErr_WriteUnraisable(NULL);
+        return;
     }
     Py_XDECREF(told);
     Py_XDECREF(type);
@@ -297,12 +302,17 @@ static void call(Slot *slot, PyObject *target, PyObject *name, const uint8_t *fr
     Py_XDECREF(done);
 }
 
+/* What there is in a lane with few sockets; in one with many, up to the last whole piece since the call began. */
 static void deliver(Slot *slot)
 {
     uint8_t piece[MAX_PIECE + MAX_AUDIO];
-    int whole = slot->audio_len - slot->audio_len % slot->piece;
+    int64_t all = slot->given + slot->audio_len;
+    int whole = slot->audio_len - (slot->lane->joined < slot->lane->many ? 0 : (int)(all % slot->piece));
+    if (whole <= 0)
+        return;
     memcpy(piece, slot->audio, whole);
     slot->audio_len -= whole;
+    slot->given += whole;
     memmove(slot->audio, slot->audio + whole, slot->audio_len);
     call(slot, slot->sink, str_on_audio, piece, whole);
 }
@@ -373,8 +383,7 @@ static void frames(Slot *slot, uint8_t *at, uint8_t *end)
             unmask(at + head, size, mask);
             if (take(slot, at + head, size)) {
                 at += head + size;
-                if (slot->audio_len >= slot->piece)
-                    deliver(slot);
+                deliver(slot);
                 continue;
             }
             unmask(at + head, size, mask);
@@ -399,8 +408,8 @@ static void ready(Lane *lane, Slot *slot)
 {
     uint8_t *data = lane->data;
     ssize_t got = recv(slot->fd, data + slot->rest_len, READ_BYTES, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS))
+        return; /* it is ready again in the next round */
     if (got <= 0) {
         at_end(slot);
         return;
@@ -423,7 +432,7 @@ PyDoc_STRVAR(arm_doc,
 "arm(sink, stream, expected, credit, piece)\n--\n\n"
 "From now on the audio of this stream (bytes; more than 64 are never armed) goes to sink.on_audio(bytes), from the\n"
 "message numbered expected on, for as long as their numbers follow one another and credit (bytes) lasts. piece: bytes\n"
-"that the sink gets at once, or a multiple (1 to 1024). Raises ValueError.");
+"that the sink gets at once where sockets are many, or a multiple (1 to 1024). Raises ValueError.");
 
 static PyObject *slot_arm(Slot *self, PyObject *args)
 {
@@ -472,8 +481,10 @@ PyDoc_STRVAR(pending_doc,
 static PyObject *slot_pending(Slot *self, PyObject *Py_UNUSED(none))
 {
     PyObject *audio = PyBytes_FromStringAndSize((const char *)self->audio, self->audio_len);
-    if (audio != NULL)
+    if (audio != NULL) {
+        self->given += self->audio_len;
         self->audio_len = 0;
+    }
     return audio;
 }
 
@@ -552,15 +563,18 @@ static PyTypeObject SlotType = {
 /* -- Lane -------------------------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(lane_doc,
-"Lane()\n--\n\nAll sockets that are read together. Raises OSError where the system has no file descriptor left.");
+"Lane(many)\n--\n\nAll sockets that are read together. Where they are many, a sink gets whole pieces, else its audio as it\n"
+"comes. Raises OSError where the system has no file descriptor left.");
 
 static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
-    if (PyTuple_GET_SIZE(args) || (named && PyDict_GET_SIZE(named))) {
-        PyErr_SetString(PyExc_TypeError, "Lane() takes no arguments");
+    Py_ssize_t many;
+    static char *names[] = {"many", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, named, "n:Lane", names, &many))
         return NULL;
-    }
     Lane *self = (Lane *)type->tp_alloc(type, 0);
+    if (self != NULL)
+        self->many = many;
     if (self != NULL && (self->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_CLEAR(self);

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from antiphon.runtime.call import Call
 
 MAX_EARLY = 250
-"""What a line may bring before its session is open: five seconds of 20 ms frames."""
+"""What a line may bring before its session is open: five seconds of 20 ms frames, or eight of whole windows."""
 MAX_EARLY_FACTS = MAX_EARLY + 50
 """Facts find room where audio does not: a hang-up must not be lost behind it."""
 
@@ -25,7 +25,7 @@ def _to_nobody(audio: bytes) -> None:
 
 
 class LineSink:
-    """Fits ``CallSink`` and ``WordSink``. ``on_audio`` is the ear's own, fifty times a second, once there is one."""
+    """Fits ``CallSink`` and ``WordSink``. ``on_audio`` is the ear's own once there is one."""
 
     __slots__ = ("_call", "_ear", "line", "on_audio", "piece_bytes")
 

@@ -3,7 +3,7 @@
 Time is divided into beats of 10 ms, and each member waits in the beat at which it is due next: of messages of 100 ms a
 caller gets one in ten beats, and is not looked at in the others. A beat is not longer, so that what goes out in one
 burst and delays a reply stays small (with one beat of 20 ms for all and messages as long, at 800 calls, a reply's p99
-was 14.6 ms). A beat for which nobody waits is no wake-up, and when nobody speaks the wheel stands still; it
+was 14.6 ms). A beat for which nobody ever waited is no wake-up, and when nobody speaks the wheel stands still; it
 begins again with whoever comes next. Beats are counted from its beginning, so lateness never adds up to drift.
 """
 
@@ -44,7 +44,7 @@ class PacingWheel:
         self._origin = -inf
         """When it began to turn: beat 0."""
         self._still_at = -inf
-        """Nobody is in it: the beat at which it comes to a stop."""
+        """Nobody is in it: the time at which it comes to a stop."""
         self._beats: dict[int, dict[Paced, None]] = {}
         """Who is served in each, in the order in which they came."""
         self._place: dict[Paced, int] = {}

@@ -234,14 +234,17 @@ class Line(Protocol):
 
 
 class CallSink(Protocol):
-    """The receiving half: what a line tells its call. Synchronous; called for every frame, so it is quick."""
+    """The receiving half: what a line tells its call. Synchronous; audio comes fifty times a second, so it is quick."""
 
     @property
     def piece_bytes(self) -> int:
-        """Less audio than this changes nothing for the call: a line may keep it back for so long. 1: as it comes."""
+        """Less audio than this changes nothing for the call: a line may keep it back for so long. 1: as it comes.
+
+        At most 1024 is taken for it, and 1 where a sink does not say.
+        """
 
     def on_audio(self, audio: bytes) -> None:
-        """Audio in the line's codec, in order, 20 ms as a rule."""
+        """Audio in the line's codec, in order, 20 ms as a rule, or ``piece_bytes`` and multiples of it."""
 
     def on_mark(self, name: str) -> None: ...
 

@@ -47,7 +47,7 @@ of a turn is not delayed by it, as that is counted from when the caller fell sil
 later."""
 AT_ONCE_S = 0.002
 """A shorter wait is none: timers come by the millisecond, and each is a wake-up of its own."""
-MOST_WINDOWS = 256
+MOST_CALLS = 256
 """In one job: a larger batch is hardly cheaper for each of them, and putting it together holds up the answers."""
 RESTART_S, RESTART_MAX_S = 0.05, 5.0
 
@@ -206,7 +206,7 @@ class SileroActivity:
         self._timer = None
         if self._thread is None or self._under_way is not None:
             return
-        waiting, self._waiting = self._waiting[:MOST_WINDOWS], self._waiting[MOST_WINDOWS:]
+        waiting, self._waiting = self._waiting[:MOST_CALLS], self._waiting[MOST_CALLS:]
         rounds: list[_Round] = []
         under_way: list[list[Member]] = []
         while waiting:  # once as a rule: a round has the oldest window of each call, and no call twice

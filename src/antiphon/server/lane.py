@@ -25,18 +25,24 @@ log = logging.getLogger("antiphon.server.lane")
 MANY = 16
 BEAT_S = 0.010
 """With so many sockets they are read in beats: a hundred times a second whatever comes is read at once, instead of
-waking up for nearly every message. Windows wait longer than that for one another anyway (``vad.GATHER_S``)."""
+waking up for nearly every message. A barge-in, a digit or a mark is known up to 10 ms later for it; the end of a turn
+is not, as that is counted from when the caller fell silent."""
 
 
 class Lanes:
-    """The lane of one server; it is opened for the first socket, and rests while there is none."""
+    """The lane of one server; it is opened for the first socket, and rests while there is none.
 
-    def __init__(self, *, wanted: bool = True) -> None:
+    From ``many`` sockets on they are read in beats, and audio is given in whole pieces: below, as it comes.
+    """
+
+    def __init__(self, *, wanted: bool = True, many: int = MANY) -> None:
+        self._many = many
         self._wanted = wanted and is_compiled()
         self._lane: Lane | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_watched = False
         self._beat: asyncio.TimerHandle | None = None
+        self._has_more = False
 
     @property
     def joined(self) -> int:
@@ -50,13 +56,18 @@ class Lanes:
         peer = transport.get_extra_info("socket")
         if peer is None:
             return None
-        if self._lane is None:
-            self._lane, self._loop = open_lane(), asyncio.get_running_loop()
-        if self._lane is None:
-            return None
-        transport.pause_reading()
         passage = Passage(self, transport, outlet)
-        passage.slot = self._lane.join(peer.fileno(), passage, MESSAGE_COST)
+        transport.pause_reading()
+        try:
+            if self._lane is None:
+                self._lane, self._loop = open_lane(self._many), asyncio.get_running_loop()
+            if self._lane is not None:
+                passage.slot = self._lane.join(peer.fileno(), passage, MESSAGE_COST)
+        except OSError as error:  # no descriptor or memory left: the connection can be read without it
+            log.warning("a media socket is read without the lane: %s", error)
+        if passage.slot is None:
+            transport.resume_reading()
+            return None
         self.changed()
         return passage
 
@@ -66,26 +77,28 @@ class Lanes:
         if lane is None or loop is None:
             return
         joined = len(lane)
-        watch = 0 < joined < MANY
+        watch = 0 < joined < self._many
         if watch and not self._is_watched:
             loop.add_reader(lane.fileno(), lane.poll)
         elif self._is_watched and not watch:
             loop.remove_reader(lane.fileno())
         self._is_watched = watch
-        if joined >= MANY and self._beat is None:
+        if joined >= self._many and self._beat is None:
             self._beat = loop.call_later(BEAT_S, self._read)
 
     def _read(self) -> None:
         lane, loop = self._lane, self._loop
         self._beat = None
-        if lane is not None and loop is not None and len(lane) >= MANY:
+        if lane is not None and loop is not None and len(lane) >= self._many:
             self._beat = loop.call_later(BEAT_S, self._read)
-            self._read_some()
+            if not self._has_more:  # else the rest of the last beat is still being read
+                self._read_some()
 
     def _read_some(self) -> None:
         """Some sockets, and the others in the loop's next round: a burst of reading holds up the answers."""
         lane, loop = self._lane, self._loop
-        if lane is not None and loop is not None and lane.poll():
+        self._has_more = lane is not None and loop is not None and lane.poll()
+        if self._has_more and loop is not None:
             loop.call_soon(self._read_some)
 
 

@@ -95,6 +95,10 @@ class LineSocket:
         round of the loop, and another call may own that number already."""
         return self.is_open and not self._is_closing()
 
+    def is_saying_goodbye(self) -> bool:
+        """We sent a close, or the server did: what the peer had on its way is not heard any more."""
+        return self._socket is None or bool(self._socket.is_close_frame_sent)
+
     def send(self, kind: WSMsgType, message: bytes) -> None:
         """To be asked only if it is ``sendable``."""
         self._socket.send(kind, message)  # type: ignore[union-attr]

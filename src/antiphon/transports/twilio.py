@@ -1,9 +1,9 @@
 """A phone call over Twilio Media Streams: the line's sending half, and its frames brought to the call.
 
-Everything happens synchronously in the frame callback: no task, no queue and no log line per frame. Anything the peer
-may send is either used, or counted under a stable code and dropped while the call goes on (F12-F15); only past the
-limits of ``LineLimits`` is the line closed, with the code as the close reason. What is a matter of time (start, idle,
-flood, slow reader) is checked by one sweep for all lines.
+Everything happens synchronously in the frame callback, or past it in the lane: no task, no queue and no log line per
+frame. Anything the peer may send is either used, or counted under a stable code and dropped while the call goes on
+(F12-F15); only past the limits of ``LineLimits`` is the line closed, with the code as the close reason. What is a
+matter of time (start, idle, flood, slow reader) is checked by one sweep for all lines.
 
 Rows A58-A63, A69, A70; the message shapes are in ``twilio_messages``.
 """
@@ -50,6 +50,8 @@ log = logging.getLogger("antiphon.transports.twilio")
 _TEXT = WSMsgType.TEXT
 # picows writes longer messages through a buffer it may use again before they are sent.
 _MAX_AUDIO_PER_MESSAGE = 4000
+MOST_PIECE = 1024
+"""Bytes of audio that a lane keeps back at most."""
 _FARTHEST = 1 << 60
 """A number that no stream reaches: above it the lane's counter would not do."""
 
@@ -256,6 +258,8 @@ class TwilioLine(WSListener):
             self._use(message)
 
     def _use(self, message: Inbound) -> None:
+        if type(message) is Stop:
+            self._give_pending()
         sink = self._sink
         if sink is None:
             return
@@ -270,17 +274,16 @@ class TwilioLine(WSListener):
                 self._bad("dtmf.digit")
         elif type(message) is Stop:
             self._book.note_ended(self.call_id, "caller")
-            self._give_pending()
             self._sink = None
             sink.on_hangup("stop")
             self._wire.shut(1000, "stop")
 
     def _hear(self, message: Media) -> None:
         media = message.media
+        self._give_pending()
         if media.track != "inbound":
             self.stats.drop("media.outbound_track")
         elif media.payload and self._sink is not None:
-            self._give_pending()
             self.stats.audio_bytes += len(media.payload)
             self._sink.on_audio(media.payload)
 
@@ -315,8 +318,9 @@ class TwilioLine(WSListener):
         if lane is None:
             return
         in_order = 0 < window.expected < _FARTHEST and not window.held and not window.explained
-        if sink is not None and self._wire.is_open and in_order:
-            lane.arm(sink, self._stream.encode(), window.expected, self._guard.credit, sink.piece_bytes)
+        if sink is not None and self._wire.is_open and not self._wire.is_saying_goodbye() and in_order:
+            piece = min(max(1, getattr(sink, "piece_bytes", 1)), MOST_PIECE)
+            lane.arm(sink, self._stream.encode(), window.expected, self._guard.credit, piece)
         else:
             lane.disarm()
 
@@ -362,6 +366,7 @@ class TwilioLine(WSListener):
     # -- the end ------------------------------------------------------------------------------------
 
     def _ended(self, code: str, fault: bool) -> None:
+        self._settle()
         if fault:
             log.warning(
                 "twilio line closed: %s (%s messages, dropped %s)",
@@ -370,7 +375,6 @@ class TwilioLine(WSListener):
                 self.stats.dropped,
                 extra={"call": self.call_id[:64]},  # it is the peer's word
             )
-        self._settle()
         self.stats.lost = self._window.lost
         self._give_pending()
         sink, self._sink = self._sink, None
