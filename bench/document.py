@@ -97,32 +97,39 @@ PROFILE = """\
 ### Where the processor time of a call goes, and what more it would take
 
 Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` with call graphs; Python 3.12, whose
-`-X perf` names its functions; 3,706 samples). The sampler took so much of the core that turns were lost meanwhile, so
-the shares of turns and of the voice are rather too small.
+`-X perf` names its functions; 836 samples). With so few samples a share is right to two or three points.
 
 | share | what |
 |---|---|
-| 25 % | the path of fifty messages a second, from picows' callback to the detector's buffer |
-| 24 % | reading them: epoll, recv, uvloop, picows' parser |
-| 15 % | the detector's thread: the model 8, the echo guard 3 |
-| 13 % | turns: session and journal entries, metrics, the model's tokens, the voice |
-| 8 % | pacing and sending |
-| 7 % | decoding for the recogniser, while somebody speaks |
-| 6 % | windows on the loop: 31 a second to the detector and back |
-| 3 % | the journal's thread |
+| 24 % | the detector's thread, mostly the model |
+| 22 % | windows on the loop: 31 a second to the detector and back |
+| 17 % | turns: session and journal entries, metrics, the model's tokens, the voice |
+| 16 % | pacing and sending |
+| 12 % | reading: the kernel's part, the parser, what comes of it |
+| 5 % | the journal's thread |
+| 2 % | the event loop itself |
+| 2 % | decoding for the recogniser, while somebody speaks |
 
-- **The path of a message is memory, not work**: it takes 2.2 microseconds with its data in the cache (50 calls by turns
-  in a loop), 3.7 with 600 calls, and some 6 in a server; of the samples in its longest function more than half are the
-  interpreter's own loop, which waits for the call's objects. The echo server in C has a handful of bytes a call.
-- What would be needed for three times the echo server: a path that touches less, that is a parser which leaves the
-  audio of a call in one buffer without an object for each message (C, or a change in picows).
-- Tried and left out: reading sockets in beats of 1 to 4 ms (5 to 8 % less processor time, every wait longer by as
-  much); `SO_RCVLOWAT` of two or three messages (13 to 22 % less of receiving at 200 calls, 8 % at 50, and 20 to 40 ms
-  later barge-in); serving callers in the beat in which they are due instead of each in every other, and silent
-  windows that are counted without a call (together, with a cheaper echo guard, 1.71 against 1.73 ms, seven runs by
-  turns: nothing); another niceness of the detector's thread, a shorter switch interval of the interpreter (nothing
-  that one run each on a quiet machine shows).
-- **At 600 calls the core is full**, so that first audio waits in line.
+- **What changed the picture**: until then a quarter was the path of a message through Python objects that are not in
+  the cache, and a quarter the reading of single messages. Phone lines are now read in C, together
+  (`src/antiphon/lane`): 1.85 -> 1.48 ms per call-second at 200 calls, in a quiet moment between disturbed ones. After
+  it a window's way over the loop took 30 % fewer instructions, the detector's thread 12 % less time, feeding the
+  recogniser 54 % and a turn 30 % fewer instructions (callgrind; the fake recogniser, like others, is now fed 100 ms at
+  once): about 1.1 to 1.4 ms at 400 calls, as the machine is quick or slow.
+- What the slowest turns at 600 calls waited for was the benchmark's own end: callers who were done hung up all at
+  once, while others still waited for their answer. They now stay until everybody is answered. Five hundred who hang up
+  in one moment do hold a core up for some 200 ms.
+- What more it would take: of a window's 20,000 instructions on the loop half are Python that puts windows together and
+  hands them out; in C, by estimate, 0.1 ms per call-second. Two thirds of the detector's thread are its model's
+  products at the speed that the processor has; only fewer windows that are awake would make it cheaper.
+- **At one call** the part that is Antiphon's own is some 1.2 ms of thirty small steps whose code is not in the cache,
+  and up to 1.2 ms of timers that count whole milliseconds: the end of a turn falls into one, and the loop waits to
+  the end of another. With ten calls it is less, as the cache is warm.
+- With ten calls the wake-ups decide: each costs some 40 microseconds, the echo server's as well; a detector that answers
+  every call's window at once, a wheel and two threads have more of them.
+- Tried and left out: `SO_RCVLOWAT` of two or three messages (20 to 40 ms later barge-in); sockets read in beats of 5 or
+  20 ms instead of 10 (no clear difference); another niceness of the detector's thread (none); a shorter switch interval
+  of the interpreter (none).
 - With words that come as they are spoken an answer is begun with the last word, as the voice ends, and its first sound
   is there 350 + 9 x 15 + 150 ms later, some 600 ms after the voice's end. What is waited for as long is the final:
   the gate closes 300 ms after the voice's end, and the recogniser takes as long. Begun in the first silent window, some
