@@ -117,8 +117,8 @@ Of 2026-11-22, 400 calls, by sampling what the processor does (`perf record` wit
   recogniser 54 % and a turn 30 % fewer instructions (callgrind; the fake recogniser, like others, is now fed 100 ms at
   once): about 1.1 to 1.4 ms at 400 calls, as the machine is quick or slow.
 - What the slowest turns at 600 calls waited for was the benchmark's own end: callers who were done hung up all at
-  once, while others still waited for their answer. They now stay until everybody is answered. Five hundred who hang up
-  in one moment do hold a core up for some 200 ms.
+  once, while others still waited for their answer. They now stay until everybody is answered. Those who hang up in
+  one moment do hold a core up: nearly 400 of them, for 165 ms.
 - What more it would take: of a window's 20,000 instructions on the loop half are Python that puts windows together and
   hands them out; in C, by estimate, 0.1 ms per call-second. Two thirds of the detector's thread are its model's
   products at the speed that the processor has; only fewer windows that are awake would make it cheaper.

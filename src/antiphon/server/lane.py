@@ -97,6 +97,7 @@ class Lanes:
     def _read_some(self) -> None:
         """Some sockets, and the others in the loop's next round: a burst of reading holds up the answers."""
         lane, loop = self._lane, self._loop
+        self._has_more = False  # whatever becomes of this read, the next beat reads again
         self._has_more = lane is not None and loop is not None and lane.poll()
         if self._has_more and loop is not None:
             loop.call_soon(self._read_some)
